@@ -55,7 +55,7 @@ from facewright.faces import onnx_detectors
 from facewright.faces.boxes import Frame
 from facewright.faces.detectors import EVERY, Detector, detector_of
 from facewright.metrics.detection import OVERLAP, iou
-from facewright.report.boxes import draw_boxes
+from facewright.report.faces import draw_boxes
 
 Find = Callable[[Pixels], tuple[Any, ...]]  # boxes and scores, and perhaps more
 

@@ -29,7 +29,7 @@ from facewright.data.splits import Split
 from facewright.evaluation.number_metrics import mean_absolute_error
 from facewright.regression.points import Points, open_points
 from facewright.regression.run import fit
-from facewright.report.number_plots import quantity
+from facewright.report.words import quantity
 
 EPOCHS, BATCH = 500, 16
 LAST, BEST, OURS = "usual network, last epoch", "usual network, best epoch", "facewright fit"

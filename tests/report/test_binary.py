@@ -11,7 +11,7 @@ from facewright.evaluation.classification import Predictions
 from facewright.evaluation.compare import compare
 from facewright.evaluation.results import Comparison, Entry
 from facewright.provenance import Origin
-from facewright.report.binary_section import binary_section
+from facewright.report.diagnostics import binary_section
 from facewright.report.html import ReportContext, comparison_page
 from facewright.report.tables import columns_of
 from facewright.training.balancing import balancing_of

@@ -7,7 +7,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from facewright.report.boxes import FOUND, TRUE, draw_boxes
+from facewright.report.faces import FOUND, TRUE, draw_boxes
 
 
 def test_found_and_true_boxes_are_drawn_in_their_colours() -> None:

@@ -21,9 +21,9 @@ from facewright.evaluation.compare import most_confused
 from facewright.evaluation.results import Comparison, Pair
 from facewright.metrics.intervals import Rate
 from facewright.provenance import Origin
-from facewright.report import diagnostics, model_section, paper, words
+from facewright.report import diagnostics, html, tables, words
 from facewright.report.html import DatasetFacts, ReportContext, comparison_page
-from facewright.report.images import Album
+from facewright.report.pages import Album
 from facewright.report.tables import Cell, model_table
 
 Build = Callable[..., Comparison]
@@ -166,7 +166,7 @@ def test_a_probe_has_no_course_of_training(build: Build) -> None:
     probe = made.replace(entries=(made.entries[0].replace(history=rows),))
     assert "<h3>Training</h3>" in comparison_page(made, context())
     assert "<h3>Training</h3>" not in comparison_page(probe, context())
-    assert "a linear probe" in paper.methods(probe)
+    assert "a linear probe" in tables.methods(probe)
 
 
 def test_a_class_of_few_images_has_no_curve_of_its_own(build: Build) -> None:
@@ -181,14 +181,14 @@ def test_names_wrap_after_marks_and_stay_text(build: Build) -> None:
 
 
 def test_what_a_paper_needs(three: Comparison, page: str) -> None:
-    said = paper.methods(three)
+    said = tables.methods(three)
     assert all(entry.name in said for entry in three.entries) and "fingerprint 0123456789abcdef" in said
     assert "56 for validation" not in said and "8 for validation" in said and "3 pairs" in said
-    rows = paper.markdown_table(three).splitlines()
-    assert len(rows) == 2 + 3 + 1 and {row.count("|") for row in rows} == {len(paper.HEADER) + 1}
+    rows = tables.markdown_table(three).splitlines()
+    assert len(rows) == 2 + 3 + 1 and {row.count("|") for row in rows} == {len(tables.HEADER) + 1}
     value = f"{100 * three.entries[0].test.accuracy.value:.1f}"
     assert rows[2].startswith("| alpha | ") and value in rows[2]
-    latex = paper.latex_table(three)
+    latex = tables.latex_table(three)
     assert latex.count(r"\\") == 1 + 3 + 1 and value in latex and "%" not in latex.replace(r"\%", "")
     assert said in "".join(Page(page).words)
 
@@ -198,7 +198,7 @@ def test_what_a_paper_needs(three: Comparison, page: str) -> None:
     [("a_b & c", r"a\_b \& c"), ("\\~^{}", r"\textbackslash{}\textasciitilde{}\textasciicircum{}\{\}")],
 )
 def test_latex_of_any_name(given: str, expected: str) -> None:
-    assert paper.latex(given) == expected
+    assert tables.latex(given) == expected
 
 
 def test_is_light(page: str) -> None:
@@ -392,7 +392,7 @@ def test_a_page_of_very_many_classes_says_what_is_not_drawn(build: Build, monkey
     assert "m0-confusion" in page and "m0-roc" in page and ">a class<" not in page  # of 2 images has no line
     assert ">a class<" in comparison_page(build(["ann", "bob"], ["only"], per_class=10), context())
     monkeypatch.setattr(classification, "MATRIX", 20)
-    monkeypatch.setattr(model_section, "SHOWN", 10)
+    monkeypatch.setattr(html, "SHOWN", 10)
     said = few.entries[0].predictions
     kept = Predictions(said.paths, said.labels, None, said.ranked)
     test = classification.classify(kept, few.classes, "test")
@@ -401,6 +401,6 @@ def test_a_page_of_very_many_classes_says_what_is_not_drawn(build: Build, monkey
     assert "25 classes are too many for a confusion matrix" in many and "too many for a confusion matrix" not in page
     assert "AUC and average precision are not measured" in many and "The 10 of 25 classes with the lowest F1" in many
     worst = sorted(row.f1 or 0.0 for row in test.per_class)[9]
-    table = model_section._shown(test.per_class)
+    table = html._lowest(test.per_class)
     assert len(table) == 10 and max(row.f1 or 0.0 for row in table) == worst
     assert most_confused(test, 1)[0][0] in many

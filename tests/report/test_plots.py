@@ -13,7 +13,7 @@ import pytest
 
 from facewright.evaluation.classification import Predictions
 from facewright.evaluation.results import Comparison
-from facewright.report import canvas, diagnostics, plots
+from facewright.report import diagnostics, pages, plots
 
 Build = Callable[..., Comparison]
 XLINK = 'xmlns:xlink="link"'  # the page's parser knows the prefix; an XML parser wants it declared
@@ -151,9 +151,9 @@ def test_thinned_curves_keep_their_ends() -> None:
     ["<script>alert(1)</script>", "$x^2$", "a]]>b", "q\"u'o", "日本", "line\nbreak", "\x00\x1b[0m", "&amp;", "url(#x)"],
 )
 def test_names_stay_text(name: str) -> None:
-    figure, axes = canvas.canvas(200, 100)
-    axes.set_title(canvas.plain(name, limit=40))
-    svg = canvas.inline_svg(figure, "k", name.replace("\x00", "").replace("\x1b", ""))
+    figure, axes = pages.canvas(200, 100)
+    axes.set_title(pages.plain(name, limit=40))
+    svg = pages.inline_svg(figure, "k", name.replace("\x00", "").replace("\x1b", ""))
     visible = " ".join("".join(letter for letter in name if letter.isprintable() or letter == "\n").split())
     assert visible in texts(svg)
     assert not list(parsed(svg).iter("script"))
@@ -161,7 +161,7 @@ def test_names_stay_text(name: str) -> None:
 
 def test_embedded_drawings_get_their_own_ids() -> None:
     drawing = '<svg xmlns="http://www.w3.org/2000/svg"><path id="p" d=""/><use href="#p"/><text>url(#p)</text></svg>'
-    first, second = canvas.embedded(drawing, "a"), canvas.embedded(drawing, "b")
+    first, second = pages.embedded(drawing, "a"), pages.embedded(drawing, "b")
     assert 'id="a-0"' in first and 'href="#a-0"' in first and 'id="b-0"' in second
     assert "url(#p)" in first  # text is not touched
     assert "http" not in first

@@ -14,7 +14,7 @@ from facewright.metrics.intervals import Rate
 from facewright.metrics.thresholds import Threshold
 from facewright.metrics.verification import ErrorRates
 from facewright.provenance import Origin
-from facewright.report import verification_plots as plots
+from facewright.report import verification as plots
 from facewright.report.verification import MeasuredThreshold, PairContext, ShownPair, decisive_threshold, pair_page
 
 VOID = {"meta", "img", "br", "link", "input", "hr", "path", "rect", "use"}

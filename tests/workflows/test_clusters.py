@@ -12,7 +12,7 @@ from PIL import Image
 
 from facewright.cli.main import main
 from facewright.errors import DataError, OtherModel, Undefined, UsageError
-from facewright.report.contact_sheet import Person, contact_sheet
+from facewright.report.faces import Person, contact_sheet
 from facewright.workflows import clusters
 from fixtures.browsing import browser
 from fixtures.faces import draw_people, saved, small_bundle

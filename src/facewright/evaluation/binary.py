@@ -32,8 +32,6 @@ from facewright.metrics.verification import auc, eer, roc
 from facewright.records import Record
 
 Sides = tuple[NDArray[np.float64], NDArray[np.float64]]
-
-
 BONA_FIDE = ("", "bonafide", "genuine", "live", "real")  # without space, - and _
 Scores = tuple[list[float], list[str | None]]
 

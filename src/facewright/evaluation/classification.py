@@ -24,8 +24,6 @@ SCORES = 20_000_000  # probabilities of a part that are kept: 160 MB
 FEW = 20  # classes, of which all are kept of any number of images
 MATRIX = 1_000  # classes: of more, the confusion matrix is a list of mistakes
 ROWS = 10_000  # rows of the table of classes
-
-
 _where_many = Field(default=None, exclude_if=lambda value: value is None)
 TOP5_FROM = 21  # classes; below, the true class among five says little
 ROW_SUM_TOLERANCE = 1e-4  # float32 softmax over thousands of classes, or six written digits, stay well inside

@@ -30,8 +30,6 @@ from facewright.records import Record
 
 FPIRS = (0.3, 0.1, 0.01, 0.001)
 RANKS = 20
-
-
 TEMPLATE_FPIRS = (0.1, 0.01, 0.001)
 _BLOCK = 65_536  # pairs scored at a time
 

@@ -22,8 +22,6 @@ from facewright.records import Count, Number, Record
 TOLERANCE = 5.0  # of the cumulative score: years in the papers on ages
 RANGES = 6  # at most, of the table of errors by range
 Array = NDArray[np.float64]
-
-
 _BLOCK = 4_000_000  # resampled rows held at once
 
 

@@ -17,8 +17,6 @@ from facewright.records import Record
 if TYPE_CHECKING:
     import torch
     from torch import nn
-
-
 FEWEST = 10  # timed single images, however slow the model
 MOST = 1_000
 

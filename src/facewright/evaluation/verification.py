@@ -33,8 +33,6 @@ from facewright.records import Record
 
 WORST = 12  # pairs listed of each kind of error
 EDGES = np.arange(-100, 101) / 100  # of the histograms; rows at these stand exactly in a thinned curve
-
-
 UP_TO = 0.3  # share rejected at the end of the curve
 STEPS = 30
 

@@ -30,8 +30,6 @@ BINS = 15
 Method = Literal["logistic", "isotonic"]
 METHODS: tuple[Method, ...] = ("logistic", "isotonic")
 FOLDS = 5  # where it is not known who is in the pairs
-
-
 Fold = tuple[NDArray[np.bool_], NDArray[np.bool_]]  # fitted on, scored on: masks (P,)
 
 

@@ -25,8 +25,6 @@ from numpy.typing import NDArray
 from facewright.errors import EmptyScores, Undefined, UsageError
 
 ROUNDING = 1e-12  # the mean of equal numbers may exceed them by the last bit
-
-
 CHANCE = 0.01  # of a non-mated score this high
 LEAST_AT_HOME = 0.5  # share of images most similar to their own class; with fewer, the features are at fault
 MOST = 1 / 3  # share of images unlike their class; likewise with more

@@ -33,8 +33,9 @@ from facewright.regression.fitting import FitRow
 from facewright.regression.points import Points, open_points, read_inputs
 from facewright.regression.regressor import TASK, Array, Column, Header, Perceptron, Regressor, load, save, standardize
 from facewright.report import pages, words
-from facewright.report.canvas import INK, canvas, inline_svg, name_axes, series_colour
-from facewright.report.number_plots import SIZE, error_plots, function_plot, quantity
+from facewright.report.pages import INK, canvas, inline_svg, name_axes, series_colour
+from facewright.report.plots import SIZE, error_plots, function_plot
+from facewright.report.words import quantity
 from facewright.runs import owned
 
 _WORST = 8  # rows in the table of the largest errors

@@ -8,21 +8,31 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 from markupsafe import Markup
+from numpy.typing import NDArray
 
+from facewright.evaluation.classification import ClassificationResult, ClassRow, Predictions
+from facewright.evaluation.compare import hardest, most_confused
 from facewright.evaluation.label_issues import LabelIssues
-from facewright.evaluation.results import Comparison
-from facewright.images import Pixels
+from facewright.evaluation.results import Comparison, Entry
+from facewright.images import Pixels, data_uri
+from facewright.metrics.intervals import Rate
 from facewright.provenance import Origin
-from facewright.report import canvas, pages, paper, plots, words
-from facewright.report.images import Album, GeneratedImages
+from facewright.report import diagnostics, pages, plots, tables, words
+from facewright.report.diagnostics import BinarySection, binary_section
 from facewright.report.label_issues import label_section
-from facewright.report.model_section import ModelSection, model_section
-from facewright.report.tables import model_table
+from facewright.report.pages import Album, Fact
 from facewright.training.balancing import Balancing
+
+SHOWN = 1_000  # classes of the table of a page
+PAIRS = 7  # most confused pairs shown
+IMAGES_OF_PAIR = 4
+HARDEST = 12
+GENERATED = 18  # pairs
 
 
 @dataclass(frozen=True)
@@ -54,7 +64,7 @@ def comparison_page(comparison: Comparison, context: ReportContext) -> str:
     """Return the whole page of one or more models as HTML."""
     album = Album(context.thumbnail)
     sections = [_section(comparison, index, context, album) for index in range(len(comparison.entries))]
-    columns, rows = model_table(comparison)
+    columns, rows = tables.model_table(comparison)
     facts = {
         "script": Markup(pages.text("script.js")),
         "comparison": comparison,
@@ -64,9 +74,9 @@ def comparison_page(comparison: Comparison, context: ReportContext) -> str:
         "sections": sections,
         "overview": _overview(comparison),
         "paper": {
-            "methods": paper.methods(comparison),
-            "latex": paper.latex_table(comparison),
-            "markdown": paper.markdown_table(comparison),
+            "methods": tables.methods(comparison),
+            "latex": tables.latex_table(comparison),
+            "markdown": tables.markdown_table(comparison),
         },
         "label_issues": [(name, label_section(found, album)) for name, found in context.label_issues.items()],
         "biggest": max(context.facts.per_class.values(), default=1) if context.facts is not None else 1,
@@ -78,7 +88,7 @@ def comparison_page(comparison: Comparison, context: ReportContext) -> str:
 def _section(comparison: Comparison, index: int, context: ReportContext, album: Album) -> ModelSection:
     name = comparison.entries[index].name
     drawing = context.drawings.get(name)
-    inside = None if drawing is None else Markup(canvas.embedded(drawing, f"m{index}-drawing"))
+    inside = None if drawing is None else Markup(pages.embedded(drawing, f"m{index}-drawing"))
     entry, recipe, balancing = comparison.entries[index], context.recipes.get(name), context.balancing.get(name)
     baseline = comparison.baseline if len(comparison.entries) == 1 else None  # of many, the table says it
     section = model_section(entry, index, album, balancing=balancing, baseline=baseline)
@@ -110,3 +120,176 @@ def _policy() -> str:
         "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
         f"script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     )
+
+
+@dataclass(frozen=True)
+class ModelSection:
+    """One model. `index` is its place in the comparison, which gives its colour and the ids of its section."""
+
+    index: int
+    entry: Entry
+    headline: tuple[Fact, ...]
+    facts: tuple[Fact, ...]
+    curves: tuple[tuple[str, Markup], ...]  # title, figure
+    stretches: tuple[plots.Stretch, ...]  # phases and image sizes, where they change
+    binary: BinarySection | None
+    confusion: Markup | None  # None: too many classes
+    roc: Markup | None  # None: too many scores to keep, as of pr
+    pr: Markup | None
+    reliability: Markup
+    per_class: tuple[ClassRow, ...]
+    confused: tuple[Confusion, ...]
+    worst: tuple[ShownImage, ...]
+    drawing: Markup | None = None
+    recipe: str | None = None
+
+
+def model_section(
+    entry: Entry, index: int, album: Album, *, balancing: Balancing | None, baseline: float | None
+) -> ModelSection:
+    """Draw the figures and choose the images of one model."""
+    key, test, predictions = f"m{index}", entry.test, entry.predictions
+    trained = [row for row in entry.history if row.phase != "probe"]  # a probe has one row, and no course
+    curves = [("Loss", "loss"), ("Accuracy", "accuracy"), ("Learning rate", "learning rate")] if trained else []
+    return ModelSection(
+        index=index,
+        entry=entry,
+        headline=_headline(entry, baseline),
+        facts=_facts(entry),
+        curves=tuple(
+            (title, Markup(plots.training_curves(entry.history, what, f"{key}-{what[:4]}"))) for title, what in curves
+        ),
+        stretches=plots.stretches(entry.history),
+        binary=binary_section(entry, key, balancing),
+        confusion=None if test.confusion is None else Markup(diagnostics.confusion_figure(test, f"{key}-confusion")),
+        roc=Markup(diagnostics.roc_figure(predictions, f"{key}-roc")) if test.scores_kept else None,
+        pr=Markup(diagnostics.pr_figure(predictions, f"{key}-pr")) if test.scores_kept else None,
+        reliability=Markup(diagnostics.reliability_figure(predictions, f"{key}-reliability")),
+        per_class=_lowest(test.per_class),
+        confused=confusions(test, predictions, album),
+        worst=worst_images(test, predictions, album),
+    )
+
+
+def _lowest(rows: tuple[ClassRow, ...]) -> tuple[ClassRow, ...]:
+    """Return the classes of the table: all, or of very many those with the lowest F1."""
+    if len(rows) <= SHOWN:
+        return rows
+    return tuple(sorted(rows, key=lambda row: (row.f1 is None, row.f1 or 0.0, -row.n))[:SHOWN])
+
+
+def _headline(entry: Entry, baseline: float | None) -> tuple[Fact, ...]:
+    test = entry.test
+    return (
+        *([_rated("HTER", test.binary.hter)] if test.binary is not None else []),
+        _rated("Accuracy", test.accuracy),
+        *([] if baseline is None else [Fact("Largest class", words.percent(baseline), "accuracy of always naming it")]),
+        _rated("Macro-F1", test.macro_f1),
+        Fact("Log loss", words.number(test.log_loss), "nats per image"),
+        Fact("Calibration error", words.number(test.calibration_error), "ECE, 15 bins"),
+        Fact("Latency", words.milliseconds(entry.latency.median_ms), f"p95 {words.milliseconds(entry.latency.p95_ms)}"),
+        Fact("Parameters", words.short_count(entry.parameters), f"{words.significant(entry.flops / 1e9)} GFLOPs"),
+    )
+
+
+def _facts(entry: Entry) -> tuple[Fact, ...]:
+    test, latency, memory = entry.test, entry.latency, entry.peak_memory_bytes
+    on_device = entry.device_peak_memory_bytes
+    top5 = [_rated("Top-5 accuracy", test.top5)] if test.top5 is not None else []
+    threads = f"{latency.threads} thread{'s' if latency.threads != 1 else ''}"
+    return (
+        *top5,
+        _rated("Macro precision", test.macro_precision),
+        _rated("Macro recall", test.macro_recall),
+        Fact("Weighted F1", words.percent(test.weighted_f1)),
+        Fact("AUC, macro / micro", f"{words.number(test.macro_auc)} / {words.number(test.micro_auc)}"),
+        Fact("Average precision, macro", words.number(test.macro_average_precision)),
+        Fact(
+            "Throughput",
+            f"{words.short_count(latency.images_per_second)} images/s",
+            f"batch of {latency.batch}, {threads}",
+        ),
+        Fact("Image size", f"{entry.image_size} px"),
+        Fact(
+            "Trained for",
+            words.duration(entry.train_seconds),
+            f"{entry.epochs} epoch{'s' if entry.epochs != 1 else ''}",
+        ),
+        Fact("Images seen", words.short_count(entry.images_seen)),
+        Fact("Model file", words.file_size(entry.file_bytes)),
+        *([Fact("Peak memory", words.file_size(memory))] if memory is not None else []),
+        *([Fact("Peak device memory", words.file_size(on_device))] if on_device is not None else []),
+    )
+
+
+def _rated(name: str, rate: Rate) -> Fact:
+    return Fact(name, words.percent(rate.value), words.span(rate.low, rate.high))
+
+
+@dataclass(frozen=True)
+class ShownImage:
+    """One test image and the model's prediction."""
+
+    path: str
+    uri: str | None  # None: the image cannot be shown
+    true: str
+    predicted: str
+    probability: float  # of the predicted class
+    true_probability: float
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Images of one class taken for another."""
+
+    true: str
+    predicted: str
+    count: int
+    of: int  # images of the true class
+    images: tuple[ShownImage, ...]
+
+
+def confusions(result: ClassificationResult, predictions: Predictions, album: Album) -> tuple[Confusion, ...]:
+    """The most frequent (true, predicted) mistakes, most frequent first, each with its surest mistakes."""
+    guesses, sure = predictions.predicted, predictions.ranked.probabilities[:, 0]
+    found = []
+    for true, predicted, count in most_confused(result, PAIRS):
+        label, guess = result.classes.index(true), result.classes.index(predicted)
+        rows = np.flatnonzero((predictions.labels == label) & (guesses == guess))
+        rows = rows[np.argsort(-sure[rows], kind="stable")][:IMAGES_OF_PAIR]
+        images = tuple(_shown(result, predictions, int(row), album) for row in rows)
+        found.append(Confusion(true, predicted, count, int((predictions.labels == label).sum()), images))
+    return tuple(found)
+
+
+def worst_images(result: ClassificationResult, predictions: Predictions, album: Album) -> tuple[ShownImage, ...]:
+    """The images with the highest loss, worst first."""
+    return tuple(_shown(result, predictions, int(row), album) for row in hardest(predictions, HARDEST))
+
+
+def _shown(result: ClassificationResult, predictions: Predictions, row: int, album: Album) -> ShownImage:
+    ranked, path = predictions.ranked, predictions.paths[row]
+    names = result.classes[predictions.labels[row]], result.classes[ranked.top[row, 0]]
+    return ShownImage(path, album.uri(path), *names, float(ranked.probabilities[row, 0]), float(ranked.of_truth[row]))
+
+
+@dataclass(frozen=True)
+class GeneratedImages:
+    """The generated images of one run, ready to be laid out."""
+
+    words: str  # how many, of which class, how near to real ones
+    pairs: list[dict[str, object]]  # as data URIs `made`, `real`; distance: root mean square, in levels of 0 to 255
+
+
+def generated_images(
+    words: str, made: NDArray[np.uint8], real: NDArray[np.uint8], nearest: Sequence[int], distances: Sequence[float]
+) -> GeneratedImages:
+    """Choose pairs evenly from the nearest to the farthest.
+
+    Args:
+        made: (N, S, S, 3). real: (M, S, S, 3). nearest: (N,) rows of `real`. distances: (N,).
+    """
+    order = np.argsort(distances, kind="stable")
+    chosen = order[np.unique(np.linspace(0, len(order) - 1, min(GENERATED, len(order))).round().astype(int))]
+    pairs = [(data_uri(made[row]), data_uri(real[nearest[row]]), float(distances[row])) for row in chosen]
+    return GeneratedImages(words, [dict(zip(("made", "real", "distance"), pair, strict=True)) for pair in pairs])

@@ -10,13 +10,11 @@ from facewright.evaluation.label_issues import EmbeddingEvidence, LabelIssue, La
 from facewright.images import Pixels
 from facewright.provenance import Origin
 from facewright.report import pages, words
-from facewright.report.images import Album
+from facewright.report.pages import Album
 
 SHOWN = 48  # images of a list; suspicious.json has all
 SHOWN_OF_PART = 12
 SURE = 0.9  # out-of-fold accuracy; below it, the text warns that the model is weak
-
-
 Listed = dict[str, str | None]  # path, name of the file, uri (None: it cannot be shown), label, other class or "", note
 
 

@@ -1,23 +1,30 @@
-"""Figures that compare models: accuracy against cost, training curves. Each function gives one inline SVG.
+"""Figures: models by cost, training curves, predicted numbers over the truth, a function over one or two inputs.
 
-`key` is unique in the page (it begins every id of the drawing). Models have the colour of their place in the list.
+Each is one inline SVG; `key` is unique in the page (it begins every id of the drawing).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
+from typing import Any
 
+import numpy as np
+from markupsafe import Markup
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from numpy.typing import NDArray
 
 from facewright.evaluation.results import Entry
 from facewright.events import EpochRow
-from facewright.report.canvas import (
+from facewright.report.pages import (
     INK,
     MUTED,
+    PAPER,
     canvas,
     inline_svg,
     name_axes,
@@ -28,17 +35,27 @@ from facewright.report.canvas import (
 )
 from facewright.report.words import short_count, tick
 
-_SIZE = (360, 250)  # CSS pixels of a small figure: three side by side on a desk, one on a phone
+SIZE = (360, 250)  # CSS pixels of a small figure: three side by side on a desk, one on a phone
 _STEPS = [1, 2, 2.5, 5, 10]  # round numbers beside the axes
-_AREA = (294.0, 195.0)  # what is left of `_SIZE` inside the axes
+_AREA = (294.0, 195.0)  # what is left of `SIZE` inside the axes
 _LETTER, _ROW = 7.5, 14.0  # a generous width and the height of a letter of 12 pixels
 _MANY = 7  # more models than this are named in the legend only
+Array = NDArray[np.float64]
+Rows = NDArray[np.int64]
+Predict = Callable[[Array], Array]  # (M, D) inputs -> (M,)
+CURVE, SURFACE = (440, 340), (600, 480)  # CSS pixels
+_POINTS = 1_000  # that are drawn
+_POINT: dict[str, Any] = {"markersize": 4.5, "markeredgewidth": 0}
+# From low to high; each is told apart from a light and from a dark page.
+_HEIGHTS = LinearSegmentedColormap.from_list(
+    "heights", ["#26479b", "#4f8fd0", "#9fc9c4", "#f0c987", "#dd7a3f", "#a8392b"]
+)
 
 
 def accuracy_against_cost(entries: Sequence[Entry], cost: str, key: str) -> str:
     """Test accuracy with its 95 % interval over a cost: "latency" (median ms of one image) or "parameters"."""
     xs = [entry.latency.median_ms if cost == "latency" else float(entry.parameters) for entry in entries]
-    figure, axes = canvas(*_SIZE)
+    figure, axes = canvas(*SIZE)
     for index, (x, entry) in enumerate(zip(xs, entries, strict=True)):
         rate, colour = entry.test.accuracy, series_colour(index)
         axes.plot([x, x], [rate.low, rate.high], color=colour, linewidth=6, alpha=0.25, solid_capstyle="round")
@@ -95,7 +112,7 @@ def _name_points(axes: Axes, xs: Sequence[float], entries: Sequence[Entry]) -> N
 
 def curves_of_models(entries: Sequence[Entry], what: str, over: str, key: str) -> str:
     """The validation curves of all models: "accuracy" or "loss", over "images" (seen in training) or "seconds"."""
-    figure, axes = canvas(*_SIZE)
+    figure, axes = canvas(*SIZE)
     for index, entry in enumerate(entries):
         xs = [float(row.images_seen if over == "images" else row.seconds) for row in entry.history]
         ys = [row.validation_accuracy if what == "accuracy" else row.validation_loss for row in entry.history]
@@ -111,7 +128,7 @@ def training_curves(history: Sequence[EpochRow], what: str, key: str) -> str:
 
     A change of phase or image size is marked by a line and named.
     """
-    figure, axes = canvas(*_SIZE)
+    figure, axes = canvas(*SIZE)
     epochs = [float(row.epoch) for row in history]
     if what == "learning rate":
         rates = [row.learning_rate for row in history]
@@ -211,3 +228,86 @@ def _measure_axis(axes: Axes, over: str) -> None:
     steps = MaxNLocator(5, steps=_STEPS).tick_values(0.0, longest / length)
     axes.set_xticks([step * length for step in steps if 0 <= step * length <= longest])
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x / length:g} {unit}"))
+
+
+def error_plots(truth: Array, predicted: Array, test: Rows, train: Rows, key: str) -> list[Markup]:
+    """Draw predicted over true values, errors over predictions, and the distribution of the test errors.
+
+    Args:
+        truth, predicted: (N,). test, train: rows of the two parts; no training row: only the test part is drawn.
+        key: of the figures' ids.
+    """
+    shown, beside = test[some(len(test))], train[some(len(train))]
+    agreement, first = canvas(*SIZE)
+    first.axline((truth[shown].min(),) * 2, slope=1, color=MUTED, linewidth=1, linestyle=(0, (2, 3)))
+    first.plot(truth[shown], predicted[shown], "o", color=series_colour(1), **_POINT)
+    _label(first, "true", "")
+    residuals, second = canvas(*SIZE)
+    for rows, colour, alpha in ((beside, MUTED, 0.35), (shown, series_colour(1), 0.85)):
+        second.plot(predicted[rows], predicted[rows] - truth[rows], "o", color=colour, alpha=alpha, **_POINT)
+    _label(second, "predicted", "")
+    distribution, third = canvas(*SIZE)
+    errors = predicted[test] - truth[test]
+    third.hist(errors, 2 * min(20, max(4, round(len(errors) ** 0.5))), color=series_colour(1), rwidth=0.9)
+    _label(third, "predicted − true", "")
+    figures = {"true": agreement, "residuals": residuals, "errors": distribution}
+    return [
+        Markup(inline_svg(figure, f"{name}{key}", f"{name} of {len(shown)} test rows"))
+        for name, figure in figures.items()
+    ]
+
+
+def function_plot(
+    predict: Predict, inputs: Array, truth: Array, is_test: NDArray[np.bool_], names: tuple[str, ...], key: str
+) -> Markup:
+    """Draw a function of one input as a curve, of two as a surface in three dimensions, and the points.
+
+    Args:
+        inputs: (N, D), D = 1 or 2. truth: (N,). is_test: (N,).
+        names: of the inputs and of the target. key: of the figure's ids.
+    """
+    *over, target = named = tuple(map(plain, names))
+    draw, kind = (_curve, "curve") if len(over) == 1 else (_surface, "surface")
+    figure, axes, style = draw(predict, inputs, named)
+    shown = some(len(inputs))
+    for test, colour in ((False, INK), (True, series_colour(1))):
+        rows = shown[is_test[shown] == test]
+        axes.scatter(*inputs[rows].T, truth[rows], color=colour, **style)
+    return Markup(inline_svg(figure, f"fit{key}", f"{target} over {' and '.join(over)}: {kind} and points"))
+
+
+def _surface(predict: Predict, inputs: Array, names: tuple[str, ...]) -> tuple[Figure, Any, dict[str, Any]]:
+    """The figure, its axes, and how points are drawn in them."""
+    figure, flat = canvas(*SURFACE, left=0, bottom=0)
+    flat.remove()
+    axes: Any = figure.add_axes((0.0, 0.04, 0.94, 0.96), projection="3d", computed_zorder=False)
+    axes.set_facecolor("none")
+    x, y = np.meshgrid(*(np.linspace(column.min(), column.max(), 37) for column in inputs.T))
+    z = predict(np.c_[x.ravel(), y.ravel()]).reshape(x.shape)
+    axes.plot_surface(x, y, z, cmap=_HEIGHTS, rcount=36, ccount=36, linewidth=0.3, edgecolor=PAPER, alpha=0.85)
+    for axis, label in zip((axes.xaxis, axes.yaxis, axes.zaxis), names, strict=True):
+        axis.set_pane_color((0.0, 0.0, 0.0, 0.0))
+        axis.set_label_text(label, fontsize=12, color=INK)
+        axis.set_tick_params(colors=MUTED, labelsize=11, pad=2)
+        axis.set_major_locator(MaxNLocator(5))
+    return figure, axes, {"s": 9, "depthshade": False}
+
+
+def _curve(predict: Predict, inputs: Array, names: tuple[str, ...]) -> tuple[Figure, Any, dict[str, Any]]:
+    """As `_surface`."""
+    figure, axes = canvas(*CURVE)
+    xs = np.linspace(inputs.min(), inputs.max(), 400)
+    axes.plot(xs, predict(xs[:, None]), color=series_colour(0), linewidth=2, zorder=3)
+    _label(axes, *names)
+    return figure, axes, {"s": _POINT["markersize"] ** 2, "linewidths": 0}
+
+
+def some(count: int) -> Rows:
+    """Return all row numbers, or a thousand of them, evenly taken."""
+    return np.unique(np.linspace(0, count - 1, min(count, _POINTS)).round().astype(np.int64))
+
+
+def _label(axes: Axes, x: str, y: str) -> None:
+    for axis in (axes.xaxis, axes.yaxis):
+        ticks(axis, MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]), lambda value: tick(value).replace("-", "−"))
+    name_axes(axes, x, y)

@@ -15,10 +15,10 @@ from facewright.evaluation.targets import TaskResult
 from facewright.metrics.intervals import Rate
 from facewright.provenance import Origin
 from facewright.report import pages, words
-from facewright.report.model_section import Fact
-from facewright.report.number_plots import error_plots, quantity
-from facewright.report.plots import training_curves
-from facewright.report.verification_plots import group_figure
+from facewright.report.pages import Fact
+from facewright.report.plots import error_plots, training_curves
+from facewright.report.verification import group_figure, group_figures
+from facewright.report.words import quantity
 from facewright.specs import TaskSpec
 
 
@@ -127,13 +127,3 @@ def group_page(context: GroupContext) -> str:
             numbers.append((number, Markup(group_figure(rates, title, f"n{place}", scale=1, unit=""))))
     facts = {"context": context, "sections": sections, "numbers": numbers}
     return pages.render("evaluation.html", facts, context.origin, {"quantity": quantity})
-
-
-def group_figures(subgroups: Subgroups, key: str = "") -> list[tuple[str, Markup]]:
-    """Return a title and a figure for each rate that some group has; `key` is unique in the page."""
-    figures = []
-    for name, title in subgroups.rates.items():
-        rates = [(row.group, rate) for row in subgroups.groups if (rate := getattr(row, name)) is not None]
-        title = title[0].upper() + title[1:]
-        figures.append((title, Markup(group_figure(rates, title, f"{key}group-{name}"))))
-    return figures

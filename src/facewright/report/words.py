@@ -88,6 +88,21 @@ def _scaled(value: float | None) -> tuple[float | None, str]:
     return value, ""
 
 
+def quantity(value: float | None) -> str:
+    """Write a number in any unit with three significant digits.
+
+    >>> quantity(11234.0), quantity(0.1208), quantity(-1.9e-7), quantity(0.0)
+    ('11,200', '0.121', '−1.90e−07', '0')
+    """
+    if value is None or not math.isfinite(value):
+        return UNDEFINED
+    if value == 0:
+        return "0"
+    size = math.floor(math.log10(abs(value)))
+    text = f"{value:.2e}" if not -4 <= size < 9 else f"{round(value, 2 - size):,.{max(0, 2 - size)}f}"
+    return text.replace("-", "−")
+
+
 def duration(seconds: float | None) -> str:
     """A wall time.
 

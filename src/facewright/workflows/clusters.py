@@ -36,7 +36,7 @@ from facewright.metrics.impostor_tail import scores_of
 from facewright.names import checked_name
 from facewright.recognition import Recognizer
 from facewright.records import Count, Record
-from facewright.report.contact_sheet import Person, contact_sheet
+from facewright.report.faces import Person, contact_sheet
 from facewright.workflows.galleries import photos_in
 
 SMALLEST = 40.0  # px: side of a face

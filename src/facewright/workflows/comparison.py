@@ -23,8 +23,7 @@ from facewright.models.blocks import Model
 from facewright.provenance import origin
 from facewright.records import notebook_display
 from facewright.report.drawing import draw_architecture
-from facewright.report.html import DatasetFacts, ReportContext, comparison_page
-from facewright.report.images import GeneratedImages, generated_images
+from facewright.report.html import DatasetFacts, GeneratedImages, ReportContext, comparison_page, generated_images
 from facewright.report.targets import TargetContext, target_page
 from facewright.runs import Run
 from facewright.training import generation

@@ -31,7 +31,7 @@ from facewright.input_spec import Template
 from facewright.old_keywords import select_face_was_policy
 from facewright.recognition import SMALLEST_FACE, TEMPLATES, Face, Recognizer, SelectFace
 from facewright.records import Record, notebook_display
-from facewright.report.boxes import draw_boxes
+from facewright.report.faces import draw_boxes
 from facewright.workflows.part_tables import TableJob, check_cluster, label_of, write_table
 
 

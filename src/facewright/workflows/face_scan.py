@@ -20,7 +20,7 @@ from facewright.files import model_file, write_atomic
 from facewright.images import ImageLike, MemoryImage, images_in
 from facewright.metrics.detection import DetectionResult, Floats, best_threshold, evaluate_detections
 from facewright.records import notebook_display
-from facewright.report.boxes import draw_boxes
+from facewright.report.faces import draw_boxes
 
 FACE = "face"  # the class of the faces, where it has this name
 THRESHOLD = 0.9  # where none is given and there are no photos to choose one on

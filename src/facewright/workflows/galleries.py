@@ -206,7 +206,7 @@ def identify(
 
 def draw_identified(photo: Photo, result: PhotoIdentification) -> bytes:
     """Draw a box and the name, or "unknown", at each face of a photo. Returns a PNG."""
-    from facewright.report.boxes import draw_boxes
+    from facewright.report.faces import draw_boxes
 
     pixels = photo.read(None)
     if isinstance(pixels, str):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from facewright.evaluation.subgroups import Subgroups
     from facewright.evaluation.targets import TaskResult
     from facewright.evaluation.verification import VerificationResult
-    from facewright.report.model_section import Fact
+    from facewright.report.pages import Fact
     from facewright.workflows.scores import Vectors
 
 _FAR = 0.01  # of the threshold for groups, where the model has none
@@ -261,7 +261,7 @@ def _tiles(result: ClassificationResult | TaskResult | Recognition) -> list[Fact
     from facewright.evaluation.classification import ClassificationResult
     from facewright.evaluation.verification import VerificationResult
     from facewright.report import targets, verification, words
-    from facewright.report.model_section import Fact
+    from facewright.report.pages import Fact
 
     if isinstance(result, Recognition):
         assert isinstance(result.result, VerificationResult)

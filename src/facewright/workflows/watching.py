@@ -184,7 +184,7 @@ class _Watcher:
 
     def draw(self, film: FilmWriter, frame: Frame, tracked: Sequence[tuple[Track, bool]]) -> None:
         """Add a frame with the names that the tracks have so far."""
-        from facewright.report.boxes import drawn_boxes
+        from facewright.report.faces import drawn_boxes
 
         for track, changed in tracked:
             if changed:

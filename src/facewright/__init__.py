@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from facewright.lazy import lazy_names
+from facewright.public_names import lazy_names
 
 if TYPE_CHECKING:
     from facewright.data.cache import cache_clear as clear_cache

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,7 +19,7 @@ from facewright.faces import dlib_files
 from facewright.faces.selection import Face, Picked, ScoreLimits, select_turned
 from facewright.gallery.results import Photo, embed_photos
 from facewright.recognition import Recognizer
-from facewright.recognition.matching import Stack, matched
+from facewright.recognition.networks import Matched
 from facewright.training.recipe_parts import Input
 
 PHOTOS = Path(__file__).parents[3] / "shared/data"
@@ -296,9 +295,8 @@ def test_the_verdict_agrees_with_the_probability(
     same: bool | None, probability: float | None, verdict: str | None
 ) -> None:
     side = Picked(None, 0, "error", "none")
-    result = replace(
-        matched(None, None, (side, side), Stack("m", "none", ""), None), same=same, probability=probability
-    )
+    names = {"model": "m", "detector": "none", "fingerprint": ""}
+    result = Matched(score=None, sides=(side, side), same=same, probability=probability, **names)
     assert (result.verdict or "").split(":")[0] == (verdict or "")
     assert result.to_dict()["verdict"] == result.verdict
 

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 from facewright.errors import DataError
-from facewright.video import live
-from facewright.video.frames import Frame, Reading
-from facewright.video.live import Live
+from facewright.video import frames as live
+from facewright.video.frames import Frame, Live, Reading
 
 PIXELS = np.zeros((2, 2, 3), np.uint8)
 

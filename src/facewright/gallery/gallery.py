@@ -42,7 +42,7 @@ from facewright.gallery.results import (
 from facewright.gallery.store import GalleryStore
 from facewright.images import ImageLike, png_of
 from facewright.metrics.thresholds import Threshold
-from facewright.old_keywords import select_face_was_policy
+from facewright.public_names import select_face_was_policy
 from facewright.recognition import DEFAULT_SELECTION, Recognizer, SelectFace
 
 TOP = 5  # people in a search result

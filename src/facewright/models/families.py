@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from facewright.lazy import load_name
+from facewright.public_names import load_name
 
 if TYPE_CHECKING:
     from facewright.models.blocks import Model, Stem

@@ -10,13 +10,12 @@ True
 
 from typing import TYPE_CHECKING
 
-from facewright.lazy import lazy_names
+from facewright.public_names import lazy_names
 
 if TYPE_CHECKING:
     from facewright.faces.detectors import SMALLEST_FACE
     from facewright.faces.selection import DEFAULT_SELECTION, Face, Picked, SelectFace
-    from facewright.recognition.matching import Matched
-    from facewright.recognition.networks import TEMPLATES, built_in
+    from facewright.recognition.networks import TEMPLATES, Matched, built_in
     from facewright.recognition.recognizer import Recognizer
 
 __all__ = [
@@ -36,8 +35,7 @@ __getattr__ = lazy_names(
     {
         "facewright.faces.detectors": "SMALLEST_FACE",
         "facewright.faces.selection": "DEFAULT_SELECTION Face Picked SelectFace",
-        "facewright.recognition.matching": "Matched",
-        "facewright.recognition.networks": "TEMPLATES built_in",
+        "facewright.recognition.networks": "TEMPLATES Matched built_in",
         "facewright.recognition.recognizer": "Recognizer",
     },
 )

@@ -1,4 +1,4 @@
-"""Networks from aligned face crops to vectors: dlib's, or your own embedder; their thresholds; the default."""
+"""Networks from aligned face crops to vectors: dlib's, or your own embedder; what two vectors say; the defaults."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field, InstanceOf, SerializerFunctionWrapHandler, model_serializer
 
 from facewright.embedding import Embedder, open_model
 from facewright.errors import DataError, UsageError
@@ -19,9 +20,11 @@ from facewright.faces.alignment import ARCFACE, ARCFACE_CORNERS, DLIB, for_corne
 from facewright.faces.detectors import Whole
 from facewright.faces.dlib_graphs import MEANS, RESNET, SIDE, WIDTH, FaceVectors
 from facewright.faces.onnx_detectors import detector_family
+from facewright.faces.selection import Picked
 from facewright.files import as_record, cache_folder, parse_json, read_json, write_json
 from facewright.images import Pixels
 from facewright.input_spec import InputSpec, Template
+from facewright.metrics.intervals import Rate
 from facewright.metrics.thresholds import VERIFICATION, Threshold, thresholds_for
 from facewright.models.face_weights import face_weights
 from facewright.records import Record
@@ -219,3 +222,40 @@ def _existing(name: str) -> str:
 
 def _file(cache: Path | None) -> Path:
     return (cache_folder() if cache is None else cache) / "defaults.json"
+
+
+class Matched(Record):
+    """The comparison of two photos: match or no match; None where a photo shows no face, or no threshold is known."""
+
+    score: float | None  # cosine
+    threshold: float | None = None
+    same: bool | None = None  # score >= threshold
+    far: Rate | None = None  # on the pairs that the threshold was chosen on
+    far_by_identity: Rate | None = None  # the same with its interval over resampled people
+    far_target: float | None = None
+    probability: float | None = None  # that it is one person, among pairs mixed as those
+    data: str | None = None  # the pairs of the threshold
+    sides: tuple[InstanceOf[Picked], InstanceOf[Picked]] = Field(exclude=True)
+    model: str
+    detector: str
+    fingerprint: str
+    decided_with: str | None = None  # the detector that the model's threshold is for, where that is another one
+
+    @property
+    def doubtful(self) -> bool:
+        """True where the decision and the match probability point to different answers."""
+        return self.same is not None and self.probability is not None and self.same != (self.probability >= 0.5)
+
+    @property
+    def verdict(self) -> str | None:
+        """The decision in words that agree with the match probability; None where there is no decision."""
+        if self.same is None:
+            return None
+        if not self.doubtful:
+            return "match" if self.same else "no match"
+        return "not sure: accepted, but likelier no match" if self.same else "not sure: rejected, but likelier a match"
+
+    @model_serializer(mode="wrap")
+    def _as_printed(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        a, b = (side.to_dict() for side in self.sides)
+        return {"task": "verify", **serialize(self), "verdict": self.verdict, "a": a, "b": b}

@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,9 +44,8 @@ from facewright.images import ImageLike, Pixels, as_image
 from facewright.input_spec import InputSpec, Template
 from facewright.metrics.thresholds import Threshold, pick
 from facewright.models.face_weights import face_weights
-from facewright.old_keywords import select_face_was_policy
-from facewright.recognition.matching import Matched, Stack, matched
-from facewright.recognition.networks import BuiltIn, Network, Own, built_in, default_detector, read_defaults
+from facewright.public_names import select_face_was_policy
+from facewright.recognition.networks import BuiltIn, Matched, Network, Own, built_in, default_detector, read_defaults
 
 STEPS = "1"  # of what happens between the networks; a change makes other vectors
 
@@ -96,11 +95,8 @@ class Recognizer:
         Args:
             model: a run directory, a bundle file, architecture@weights or a name of `face_weights`; "built-in": dlib's
                 networks; None: the user's default (`defaults`), else these.
-            crop: share of each side to keep, in place of the model's own.
-            flip: average with the mirror image, in place of the model's own.
-            detector: as of the class.
-            cache: as of the class.
-            device: what computes, as for `devices.choose`.
+            crop: share of each side to keep. flip: average with the mirror image. Both in place of the model's own.
+            detector, cache, device: as of the class.
         Raises:
             UsageError: the built-in networks have no crop and no flip. As `Embedder.load` for a model.
         """
@@ -118,7 +114,7 @@ class Recognizer:
 
     @property
     def licence(self) -> str | None:
-        """Return the licence of the network's weights; None: not known."""
+        """The licence of the network's weights; None: not known."""
         if self.embedder is None:
             return "CC0-1.0"
         held = self.embedder.bundle.provenance.get("licence")
@@ -219,12 +215,11 @@ class Recognizer:
         where it scores too low in each ("not sure").
 
         Args:
-            photo: as `faces`.
             select_face: of several faces the "largest", the one nearest to the "center", or none: "error". For the
                 first two faces from 80 px up are looked for, and smaller ones only where there are none: a small face
                 in the background is not the person. For "error" every face from 40 px up counts.
         Raises:
-            UnknownName: an unknown selection. WeightsError: the package of the networks is not installed.
+            UnknownName: an unknown selection. Others as `faces`.
         """
         selection = stored_selection(select_face)
         pixels = as_image(photo)
@@ -267,19 +262,12 @@ class Recognizer:
 
     @select_face_was_policy
     def vector(self, photo: ImageLike, select_face: SelectFace = DEFAULT_SELECTION) -> tuple[Vector | None, Picked]:
-        """Return the unit vector (D,) of a photo's face; None where none was taken, and `reason` says why.
-
-        Args, Raises: as `pick`.
-        """
+        """Return the unit vector (D,) of the face that `pick` selects; None where it selects none."""
         picked = self.pick(photo, select_face)
         return None if picked.face is None else self.embed([picked.face])[0], picked
 
     def embed(self, faces: Sequence[Face]) -> NDArray[np.float32]:
-        """Embed N faces as `faces` and `pick` return them: (N, D) unit vectors, float32.
-
-        Raises:
-            UsageError: crops of another template.
-        """
+        """Embed N faces as `faces` and `pick` return them: (N, D) unit vectors, float32."""
         return self.embed_crops([face.chip for face in faces])
 
     def embed_with_norms(self, faces: Sequence[Face]) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
@@ -345,8 +333,7 @@ class Recognizer:
         Args:
             far: false-accept rate of the threshold to use; default: the last one.
         Raises:
-            BadImage: a photo cannot be read. Undefined: there are thresholds, but none for that rate. UnknownName,
-            WeightsError: as `pick`.
+            BadImage: a photo cannot be read. Undefined: there are thresholds, but none for that rate. As `pick`.
         """
         threshold = self.threshold(far)  # may raise, before an image is read
         one, other = (self.vector(self.read(photo), select_face) for photo in (a, b))
@@ -357,10 +344,18 @@ class Recognizer:
     ) -> Matched:
         """Compare two sides, as `vector` returns them, with the threshold of `threshold`."""
         score = None if a[0] is None or b[0] is None else similarity(a[0], b[0])
-        stack = Stack(self.name, self.detector_name, self.fingerprint)
         others = [] if threshold is not None else [one.detector for one in self._network.thresholds()]
         elsewhere = [detector for detector in others if detector != self.detector_name]
-        return matched(score, threshold, (a[1], b[1]), stack, elsewhere[-1] if elsewhere else None)
+        facts: dict[str, Any] = {}
+        if threshold is not None:
+            facts = {name: getattr(threshold, name) for name in ("far", "far_by_identity", "far_target", "data")}
+            facts["threshold"] = threshold.value
+            if score is not None:
+                facts["same"] = score >= threshold.value
+                facts["probability"] = threshold.calibration and threshold.calibration.probability(score)
+        names = {"model": self.name, "detector": self.detector_name, "fingerprint": self.fingerprint}
+        decided_with = elsewhere[-1] if elsewhere else None
+        return Matched(score=score, sides=(a[1], b[1]), decided_with=decided_with, **names, **facts)
 
     def _whole(self, photo: Pixels, template: Template | None) -> tuple[Face, ...]:
         if template is not None:

@@ -37,7 +37,7 @@ from facewright.metrics.thresholds import (
     rule_of,
     with_threshold,
 )
-from facewright.old_keywords import select_face_was_policy
+from facewright.public_names import select_face_was_policy
 from facewright.recognition import Recognizer, SelectFace, built_in
 from facewright.records import Record
 from facewright.runs import Run, load_classifier, owned, seen_images

@@ -26,7 +26,7 @@ from facewright.embedding import BATCH
 from facewright.errors import DataError, UsageError, require_extra
 from facewright.events import EventHandler, Progress, ignore_event
 from facewright.files import replacing
-from facewright.old_keywords import select_face_was_policy
+from facewright.public_names import select_face_was_policy
 from facewright.recognition import Recognizer, SelectFace
 from facewright.workflows.part_tables import PRIVATE, TableJob, check_cluster, label_of, write_table
 from facewright.workflows.scores import picked_faces

@@ -28,7 +28,7 @@ from facewright.faces.selection import one_of, stored_selection
 from facewright.files import csv_text, write_atomic, write_json
 from facewright.images import ImageLike, MemoryImage, Pixels, as_list, images_at, none_found, png_of
 from facewright.input_spec import Template
-from facewright.old_keywords import select_face_was_policy
+from facewright.public_names import select_face_was_policy
 from facewright.recognition import SMALLEST_FACE, TEMPLATES, Face, Recognizer, SelectFace
 from facewright.records import Record, notebook_display
 from facewright.report.faces import draw_boxes

@@ -20,7 +20,7 @@ from facewright.gallery.gallery import Gallery
 from facewright.gallery.results import Enrollment, Identification, Photo, PhotoIdentification
 from facewright.images import Pixels, images_below, none_found
 from facewright.names import checked_name
-from facewright.old_keywords import select_face_was_policy
+from facewright.public_names import select_face_was_policy
 from facewright.recognition import Face, Recognizer, SelectFace
 from facewright.records import Record
 

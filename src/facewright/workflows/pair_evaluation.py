@@ -22,8 +22,8 @@ from facewright.input_spec import InputSpec
 from facewright.metrics.intervals import Rate
 from facewright.metrics.thresholds import Threshold
 from facewright.metrics.verification import ErrorRates, error_rates
-from facewright.old_keywords import select_face_was_policy
 from facewright.provenance import origin, versions
+from facewright.public_names import select_face_was_policy
 from facewright.recognition import Recognizer, SelectFace
 from facewright.records import Record, notebook_display
 from facewright.runs import seen_images

@@ -14,7 +14,7 @@ from facewright.files import write_atomic, write_json
 from facewright.images import ImageLike
 from facewright.input_spec import InputSpec
 from facewright.metrics.thresholds import Threshold
-from facewright.old_keywords import select_face_was_policy
+from facewright.public_names import select_face_was_policy
 from facewright.recognition import Matched, Recognizer, SelectFace
 
 if TYPE_CHECKING:

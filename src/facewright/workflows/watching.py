@@ -29,8 +29,7 @@ from facewright.gallery.gallery import Gallery
 from facewright.gallery.results import about_quality, assign, threshold_of
 from facewright.images import png_of
 from facewright.metrics.thresholds import Threshold
-from facewright.video.frames import FilmWriter, Frame, Reading, is_live, opener, read, shown, writing
-from facewright.video.live import Live
+from facewright.video.frames import FilmWriter, Frame, Live, Reading, is_live, opener, read, shown, writing
 from facewright.video.tracks import Track, Tracker, TrackEvent, Watched
 
 SMALLEST = 30.0  # px: side of a face

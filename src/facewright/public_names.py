@@ -1,11 +1,13 @@
-"""Names that are imported on first use, so that one of them does not load the modules of all."""
+"""The public API's names: imported on first use, so that one does not load all modules; arguments with a new name."""
 
 from __future__ import annotations
 
+import functools
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 from importlib import import_module
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 
 def lazy_names(package: str, homes: Mapping[str, str]) -> Callable[[str], object]:
@@ -35,3 +37,20 @@ def _rows(homes: Mapping[str, str]) -> list[tuple[str, str]]:
 def load_name(module: str, name: str) -> Any:
     """Import a module of a table in the source, never one that a file or a user names, and return one of its names."""
     return getattr(import_module(module), name)
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def select_face_was_policy(function: Callable[P, R]) -> Callable[P, R]:
+    """Accept `policy=` for `select_face=`, with a FutureWarning of one line."""
+
+    @functools.wraps(function)
+    def renamed(*args: Any, **kwargs: Any) -> R:
+        if "policy" in kwargs and "select_face" not in kwargs:
+            warnings.warn("the argument policy is now select_face", FutureWarning, stacklevel=2)
+            kwargs["select_face"] = kwargs.pop("policy")
+        return function(*args, **kwargs)
+
+    return renamed

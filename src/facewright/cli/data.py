@@ -1,4 +1,4 @@
-"""`facewright inspect`, `cache` and `data export`: what a dataset holds, and what is kept of it."""
+"""`facewright inspect`, `cache`, `data export` and `doctor`: what a dataset, the cache and this installation hold."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from facewright.files import write_atomic
 if TYPE_CHECKING:
     from facewright.data.audit import Audit
     from facewright.evaluation.label_issues import LabelIssues
+    from facewright.workflows.diagnosis import Diagnosis
 
 SHOWN = 10  # cases of a kind; --json has all
 
@@ -79,7 +80,7 @@ def inspect(
     if sheet is not None:
         write_atomic(sheet, image)
         say(f"wrote {sheet}")
-    report(audit.to_dict(), describe(audit), as_json)
+    report(audit.to_dict(), describe_audit(audit), as_json)
 
 
 def _inspect_labels(
@@ -100,7 +101,7 @@ def _inspect_labels(
         say(f"wrote {out}")
 
 
-def describe(audit: Audit) -> str:
+def describe_audit(audit: Audit) -> str:
     """Return what an audit found, as text and one table."""
     small, middle, large = (
         f"{height:g}x{width:g}" for height, width in (audit.sizes.smallest, audit.sizes.median, audit.sizes.largest)
@@ -231,3 +232,41 @@ def export(
         size_of = f"{written.height}x{written.width}"
         show(f"wrote {number_of(written.images, 'image')} of {size_of} in {len(written.classes):,} classes")
     say(f"data: {written.where}")
+
+
+def doctor(as_json: opt.Json = False) -> None:
+    """Show versions, devices, extras, folders and what is wrong, for a bug report.
+
+    \b
+    Example:
+      facewright doctor
+      facewright doctor --json
+    """
+    from facewright.workflows.diagnosis import doctor as diagnose
+
+    found = diagnose()
+    report(found.to_dict(), describe_installation(found), as_json)
+
+
+def describe_installation(found: Diagnosis) -> str:
+    """Return one page of text to paste."""
+    absent = {name: missing for name, missing in found.extras.items() if missing}
+    present = ", ".join(name for name, missing in found.extras.items() if not missing) or "none"
+    rows = [
+        ("facewright", found.facewright),
+        ("python", found.python),
+        ("machine", f"{found.machine}, {number_of(found.cores, 'core')}"),
+        ("packages", ", ".join(f"{name} {version or '(missing)'}" for name, version in found.packages.items())),
+        ("extras", present),
+        *((f"  {name}", f"needs {', '.join(missing)}") for name, missing in absent.items()),
+        ("device", found.device),
+        ("cache", f"{found.cache}, {'can' if found.cache_writable else 'cannot'} be written"),
+        ("stores", f"{number_of(found.stores, 'data set')}, {found.store_bytes / 2**20:,.0f} MiB"),
+        ("weights", ", ".join(found.weights) or "none downloaded"),
+        ("licences", ", ".join(found.licences) or "none accepted"),
+        ("default", f"model {found.defaults['model']}, detector {found.defaults['detector'] or 'of the model'}"),
+        ("variables", ", ".join(f"{name}={value}" for name, value in found.variables.items()) or "none set"),
+    ]
+    width = max(len(name) for name, _ in rows) + 2
+    lines = [f"{name.ljust(width)}{value}" for name, value in rows]
+    return "\n".join([*lines, "", *([f"problem: {one}" for one in found.problems] or ["no problem found"])])

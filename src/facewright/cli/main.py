@@ -1,50 +1,58 @@
-"""The `facewright` command: the list of commands, and how errors are printed.
+"""The `facewright` command: the list of commands, the defaults of their options, and how errors are printed.
 
 Exit status: 0 done; 1 failed, with one line `error: ...` on standard error; 2 wrong usage; 130 stopped by the user.
+Defaults are in `facewright.toml` and FACEWRIGHT_COMMAND_OPTION variables; what is typed counts before a variable, a
+variable before the file, the file before the built-in default.
 """
 
 from __future__ import annotations
 
+import difflib
 import json
 import logging
 import os
 import platform
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from facewright import __version__, devices, platforms
 from facewright.cli import (
-    cluster,
     data,
-    defaults,
     evaluation,
     export,
     faces,
-    fit,
     gallery,
     inference,
+    live,
     models,
     search,
-    serve,
     training,
     verification,
-    watch,
-    weights,
 )
 from facewright.cli.options import replace_old_options
 from facewright.cli.output import harmless, log_to_stderr, say, show_log
 from facewright.cli.progress import Plain, slow_imports_shown
-from facewright.errors import FacewrightError, Interrupted, UsageError, is_first_failure, missing_extra
+from facewright.errors import FacewrightError, Interrupted, UnknownName, UsageError, is_first_failure, missing_extra
 from facewright.events import download_handler, licence_question
+from facewright.files import read_toml
+
+if TYPE_CHECKING:
+    pass
+
 
 STOPPED = 130  # the status that shells report after Ctrl-C
+FILE = "facewright.toml"
+CONFIG = "FACEWRIGHT_CONFIG"  # another place of the file
+PREFIX = "FACEWRIGHT_"
+OTHERS = ("CACHE", "CONFIG", "DEVICE", "MAX_MEGAPIXELS", "PORT", "THREADS", "TOKEN", "TOKEN_FILE")  # of no option
+Options = Mapping[str, Any]  # "batch-size" -> the option
 
 app = typer.Typer(
     name="facewright",
@@ -115,24 +123,24 @@ for command in (
     export.card,
     export.push,
     export.pull,
-    fit.fit,
+    training.fit,
     faces.faces,
     faces.scan,
-    cluster.cluster,
-    watch.watch,
-    serve.serve,
+    faces.cluster,
+    live.watch,
+    live.serve,
     models.models,
     training.recipes,
     data.cache,
     training.demo,
-    defaults.doctor,
+    data.doctor,
 ):
     app.command()(command)
-app.command("models import")(models.import_)  # `main` joins the two words
-app.command("models default")(models.default)
+app.command("models import")(export.import_)  # `main` joins the two words
+app.command("models default")(export.default)
 app.add_typer(data.app, name="data")
 app.add_typer(gallery.app, name="gallery")
-app.add_typer(weights.app, name="weights")
+app.add_typer(models.weights_app, name="weights")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -141,11 +149,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug, found = "--debug" in words, dict[str, Any]()
     try:
         words = [word for word in words if word != "--debug"]
-        found |= typed_defaults() if defaults.wanted() else {}
+        found |= typed_defaults() if _defaults_given() else {}
         _invoke(words, found)
     except SystemExit as leaving:  # Typer's own end: 0, or 2 for wrong usage
-        if leaving.code == 2 and (given := defaults.given(found, words)):
-            say(f"note: facewright.toml or FACEWRIGHT_* variables give {given}")
+        if leaving.code == 2 and (used := _given(found, words)):
+            say(f"note: facewright.toml or FACEWRIGHT_* variables give {used}")
         return leaving.code if isinstance(leaving.code, int) else 0
     except ModuleNotFoundError as error:
         if debug or (advice := missing_extra(error)) is None:
@@ -204,9 +212,9 @@ def _command() -> Any:
 def typed_defaults() -> dict[str, Any]:
     """Return the defaults that `facewright.toml` and the variables give to the options of each command."""
     command = _command()
-    for warning in defaults.unknown_variables(command):
+    for warning in _unknown_variables(command):
         say(f"warning: {warning}")
-    return defaults.default_map(command)
+    return _default_map(command)
 
 
 def without_verbosity(words: Sequence[str]) -> tuple[list[str], int]:
@@ -240,3 +248,111 @@ def _tell_torchrun(line: str) -> None:
         extra = {"py_callstack": line, "timestamp": str(int(time.time()))}
         with suppress(OSError):
             Path(where).write_text(json.dumps({"message": {"message": line, "extraInfo": extra}}), encoding="utf-8")
+
+
+def _defaults_given() -> bool:
+    """Return True where there is a file or a variable to read."""
+    return Path(FILE).is_file() or any(name.startswith(PREFIX) for name in os.environ)
+
+
+def _default_map(app: Any) -> dict[str, Any]:
+    """Return the defaults as click takes them: by command, then by parameter; an unknown key is refused."""
+    defaults: dict[str, Any] = {}
+    found = _file()
+    commands = dict(_commands(app))
+    names = {option for options in commands.values() for option in options}
+    for key in found:
+        if key not in names and not any(key in path for path in commands):
+            raise UnknownName(f"key of {_place()}", key, [*names, *(path[0] for path in commands)])
+    for path, options in commands.items():
+        own = _own(found, path, options, names)
+        for name, option in options.items():
+            variable = _variable(path, name)
+            text = os.environ.get(variable)
+            if text is not None and option.envvar != variable:
+                own[str(option.name)] = text.split() if option.multiple else text
+        if own:
+            place = defaults
+            for part in path:
+                place = place.setdefault(part, {})
+            place.update(own)
+    return defaults
+
+
+def _given(defaults: Mapping[str, Any], words: Sequence[str]) -> str:
+    """Return the defaults of the command that `words` begin with, as key=value; of no command an empty text.
+
+    >>> _given({"gallery": {"identify": {"threshold": 2}}}, ["gallery", "identify", "--top-k", "3"])
+    'threshold=2'
+    """
+    table: Any = defaults
+    for word in words:
+        if not isinstance(table, Mapping) or not isinstance(table.get(word), Mapping):
+            break
+        table = table[word]
+    values = {} if table is defaults else {key: one for key, one in table.items() if not isinstance(one, Mapping)}
+    return ", ".join(f"{key}={str(value)[:80]}" for key, value in values.items())
+
+
+def _unknown_variables(app: Any) -> list[str]:
+    """Return a sentence for each FACEWRIGHT_ variable that nothing reads."""
+    known = {PREFIX + name for name in OTHERS}
+    known |= {_variable(path, name) for path, options in _commands(app) for name in options}
+    wrong = [name for name in os.environ if name.startswith(PREFIX) and name not in known]
+    near = {name: difflib.get_close_matches(name, known, n=1, cutoff=0.5) for name in wrong}
+    return [f"{name} is no setting; did you mean {', '.join(near[name]) or 'another'}?" for name in sorted(wrong)]
+
+
+def _variable(path: Sequence[str], name: str) -> str:
+    return PREFIX + "_".join([*path, name]).upper().replace("-", "_").replace(" ", "_")
+
+
+def _own(found: Mapping[str, Any], path: tuple[str, ...], options: Options, names: set[str]) -> dict[str, Any]:
+    """Return the file's values for one command: of the top level those options it has, then its own table."""
+    own = {str(options[key].name): value for key, value in found.items() if key in options and _plain(value)}
+    table: Any = found
+    for part in path:
+        table = table.get(part, {}) if isinstance(table, dict) else {}
+    if not isinstance(table, dict):
+        raise UsageError(f"{_place()}: expected a table [{'.'.join(path)}] of options, got {table!r}"[:200])
+    for key, value in table.items():
+        if key not in options and not isinstance(value, dict):
+            raise UnknownName(f"key of [{'.'.join(path)}] in {_place()}", key, options)
+        if key in options and not _plain(value):
+            raise UsageError(f"{_place()}: expected text, a number, a truth value or a list for {key}")
+        if key in options:
+            own[str(options[key].name)] = value
+    return own
+
+
+def _plain(value: object) -> bool:
+    return isinstance(value, str | int | float | bool) or (
+        isinstance(value, list) and all(isinstance(one, str | int | float) for one in value)
+    )
+
+
+def _commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Options]]:
+    """Yield each command below `command` by the words that name it, with its options."""
+    subcommands: Mapping[str, Any] = getattr(command, "commands", {})
+    for name, below in subcommands.items():
+        yield from _commands(below, (*path, name))
+    if path and not subcommands:
+        options = {
+            max(parameter.opts, key=len).removeprefix("--"): parameter
+            for parameter in command.params
+            if parameter.param_type_name == "option" and parameter.name != "help"
+        }
+        yield path, options
+
+
+def _place() -> str:
+    return os.environ.get(CONFIG) or FILE
+
+
+def _file() -> dict[str, Any]:
+    path = Path(_place()).expanduser()
+    if not path.is_file():
+        if CONFIG in os.environ:
+            raise UsageError(f"{CONFIG}: {path} is no file")
+        return {}
+    return read_toml(path, dict[str, Any], error=UsageError, limit=2**20)

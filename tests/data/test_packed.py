@@ -394,7 +394,7 @@ def test_packed_texts_are_found_by_bisection():
     texts = sorted(["", "a", "ä/1.jpg", "b" * 50, "zz"])
     packed = PackedText(texts)
     assert list(packed) == texts and [packed.place(text) for text in texts] == [0, 1, 2, 3, 4]
-    with pytest.raises(KeyError):
+    with pytest.raises(BadImage, match="c"):
         packed.place("c")
 
 

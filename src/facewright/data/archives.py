@@ -60,15 +60,14 @@ def path_inside(text: str, where: str) -> str:
 
 
 class ArchiveSource(ContentSource):
-    """Pixels of a zip's entries. Safe to share between threads, to fork and to pickle."""
+    """Pixels of a zip's entries. Safe to share between threads, to fork and to pickle.
+
+    Args:
+        inside: the folder in the zip that record paths are relative to; "" or "faces/".
+        stored: path in the archive → name of the entry, where that is written otherwise (`.\\ann\\1.jpg`).
+    """
 
     def __init__(self, path: str, inside: str = "", stored: Mapping[str, str] | None = None) -> None:
-        """
-        Args:
-            path: the zip.
-            inside: the folder in it that record paths are relative to; "" or "faces/".
-            stored: path in the archive → name of the entry, where that is written otherwise (`.\\ann\\1.jpg`).
-        """
         self.path = path
         self.inside = inside
         self.stored = dict(stored or {})

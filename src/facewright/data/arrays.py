@@ -5,10 +5,9 @@
     target  N or N×1: whole numbers (also as floating point), or text; the classes are the distinct ones as text, sorted
     classes optional, C names: a target k is then the class names[k]
 
-Else as scikit-learn calls them: `images`, `target`, `target_names`. An image's path is its row, "00017". Images are
-read one by one, so the arrays may be larger than memory. Nothing is unpickled or trusted: the zip is checked as every
-archive is, a header is parsed as a literal, and what it declares must be exactly the bytes that its entry has. Source:
-NEP 1.
+Else as scikit-learn calls them: `images`, `target`, `target_names`. Images are read one by one, so the arrays may be
+larger than memory. Nothing is unpickled: the zip is checked as every archive is, and a header must declare exactly the
+bytes that its entry has. Source: NEP 1.
 """
 
 from __future__ import annotations
@@ -81,15 +80,14 @@ def open_arrays(path: Path, options: Mapping[str, str] = MappingProxyType({})) -
 
 
 class ArraySource:
-    """Pixels of the rows of an array. Safe to share between threads, to fork and to pickle."""
+    """Pixels of the rows of an array. Safe to share between threads, to fork and to pickle.
+
+    Args:
+        array: (N, H, W), (N, H, W, 1) or (N, H, W, 3), uint8 or floating point.
+        scale: what floating point means: "unit" is 0 to 1, "byte" is 0 to 255.
+    """
 
     def __init__(self, array: StoredArray, colour_order: str, scale: str) -> None:
-        """
-        Args:
-            array: (N, H, W), (N, H, W, 1) or (N, H, W, 3), uint8 or floating point.
-            colour_order: "rgb" or "bgr".
-            scale: what floating point means: "unit" is 0 to 1, "byte" is 0 to 255.
-        """
         self.array = array
         self.colour_order = colour_order
         self.scale = scale

@@ -1,11 +1,10 @@
 """Near duplicates: the same photo saved again, smaller or larger, lighter or darker, mirrored; not shifted or cropped.
 
 Two unit vectors are cut from the discrete cosine transform of a 32 × 32 grey thumbnail: `coarse`, the 8 × 8 lowest
-frequencies without the constant, compared for all pairs by matrix products; and `fine`, 24 × 24 frequencies without the
-lowest, each times its frequency (edges), compared for what is left, because aligned faces look alike when they are
-blurred. Mirroring negates the odd horizontal frequencies: a second product finds mirrored copies. Both thresholds leave
-room below what saving as JPEG at quality 30, halving the size or brightening by 15 % does (fine cosine above 0.98), and
-lie above different photos of one sitting (up to 0.951 on ORL).
+frequencies without the constant, compared for all pairs; and `fine`, 24 × 24 frequencies without the lowest, each times
+its frequency (edges), compared for what is left, because aligned faces look alike when they are blurred. Mirroring
+negates the odd horizontal frequencies. Both thresholds lie below what saving as JPEG at quality 30, halving the size or
+brightening by 15 % does (fine cosine above 0.98), and above different photos of one sitting (up to 0.951 on ORL).
 
 For N images the search costs N² · 126 multiplications and additions: seconds for 20,000. Of more images, only those are
 compared that meet in a table of hashes (`sketches`): at least 99 % of the same pairs. Where images are so much alike
@@ -46,6 +45,9 @@ class NearPairs:
     mirrored: NDArray[np.bool_]  # (P,) one is the other's mirror image
 
 
+RowPairs = list[tuple[NDArray[np.int64], NDArray[np.float64], bool]]
+
+
 def near_pairs(pixels: NDArray[np.uint8] | EncodedPixels, digests: Sequence[str]) -> NearPairs:
     """Find the near duplicates among images that differ.
 
@@ -58,9 +60,6 @@ def near_pairs(pixels: NDArray[np.uint8] | EncodedPixels, digests: Sequence[str]
     rows = np.asarray(sorted(first.values()), np.int64)
     found = _by_all_pairs(pixels, rows) if len(rows) <= ALL_PAIRS else _by_hashes(pixels, rows)
     return _sorted([(np.zeros((0, 2), np.int64), np.zeros(0), False), *found])
-
-
-RowPairs = list[tuple[NDArray[np.int64], NDArray[np.float64], bool]]
 
 
 def _by_all_pairs(pixels: NDArray[np.uint8] | EncodedPixels, rows: NDArray[np.int64]) -> RowPairs:
@@ -106,12 +105,8 @@ def _alike(
 def _by_hashes(pixels: NDArray[np.uint8] | EncodedPixels, rows: NDArray[np.int64]) -> RowPairs:
     """Compare the pairs that meet in a table of hashes; the vectors are computed again, none is kept."""
 
-    def describe(part: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        _, fine, kept = _describe(pixels, part)
-        return fine, kept
-
     signs = _mirror(FINE)[_selected(FINE, EDGE)], _mirror(COARSE)[_selected(COARSE, 0.5)]
-    of = sketches(describe, rows, signs[0], FINE_LEAST, usable_cores())
+    of = sketches(lambda part: _describe(pixels, part)[1:], rows, signs[0], FINE_LEAST, usable_cores())
     if len(of.rows) < 2:
         return []
     chosen = tables_for(len(of.rows), of.least, of.agreement())
@@ -133,7 +128,7 @@ def _by_hashes(pixels: NDArray[np.uint8] | EncodedPixels, rows: NDArray[np.int64
     return found
 
 
-def _sorted(found: Sequence[tuple[NDArray[np.int64], NDArray[np.float64], bool]]) -> NearPairs:
+def _sorted(found: RowPairs) -> NearPairs:
     """One list, the most alike first; a symmetrical image that matches both ways is listed once."""
     pairs = np.concatenate([part[0] for part in found])
     similarity = np.minimum(np.concatenate([part[1] for part in found]), 1.0)

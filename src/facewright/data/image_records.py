@@ -10,10 +10,10 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Protocol, overload
 
@@ -24,26 +24,18 @@ from facewright import images
 from facewright.errors import BadImage, DataError, UsageError
 
 LAZY = 100_000  # records from which on a data set keeps a table
-_BLOCK = 4096
 LINK = "is a symbolic link, which is not followed; put the file itself there"
 
 
 @dataclass(frozen=True)
 class Record:
-    """One image: where it lies and what is known about it.
+    """One image: where it lies and what is known about it."""
 
-    path: posix, relative to the data set's root ("ann/03.jpg"); of synthetic data a name such as "identity_03/00012".
-    label: index into `Dataset.classes`; None where the class is unknown.
-    identity: who is shown, where that is known and is not the class.
-    split: "train", "validation" or "test" where the data set prescribes it.
-    values: what else is known, as text in the order of `Dataset.columns`; "" where one is unknown.
-    """
-
-    path: str
-    label: int | None
-    identity: str | None = None
-    split: str | None = None
-    values: tuple[str, ...] = ()
+    path: str  # posix, relative to the data set's root ("ann/03.jpg"); of images in memory the row
+    label: int | None  # index into `Dataset.classes`; None where the class is unknown
+    identity: str | None = None  # who is shown, where that is known and is not the class
+    split: str | None = None  # "train", "validation" or "test" where the data set prescribes it
+    values: tuple[str, ...] = ()  # what else is known, in the order of `Dataset.columns`; "" where one is unknown
 
 
 class PackedText(Sequence[str]):
@@ -75,40 +67,38 @@ class PackedText(Sequence[str]):
         """Bytes that the texts and their ends take."""
         return len(self._bytes) + self._ends.nbytes
 
-    def place(self, text: str) -> int:
-        """Return the row of a text, of sorted ones. Raises KeyError."""
-        row = bisect_left(self, text)
-        if row == len(self) or self[row] != text:
-            raise KeyError(text)
+    def place(self, name: str) -> int:
+        """Return the row of a text, of sorted ones that name images. Raises BadImage."""
+        row = bisect_left(self, name)
+        if row == len(self) or self[row] != name:
+            raise BadImage(name, "no such file")
         return row
 
 
 class RecordTable(Sequence[Record]):
     """A sequence of records, held as columns."""
 
-    def __init__(self, paths: PackedText, labels: NDArray[np.int64], columns: Sequence[_Column]) -> None:
+    def __init__(self, paths: PackedText, labels: Sequence[int], columns: Sequence[_Column]) -> None:
         self._paths = paths
-        self.labels = labels.astype(np.int32)  # (N,) -1 where the class is unknown
+        self.labels = np.array(labels, np.int32)  # (N,) -1 where the class is unknown
         self._identity, self._split, *self._values = columns
 
     @classmethod
     def of(cls, records: Iterable[Record]) -> RecordTable:
         """Take records one after the other, keeping none of them."""
-        labels, columns = [np.zeros(0, np.int64)], list[_Builder]()
+        labels, columns = array("i"), list[_Column]()
 
         def paths() -> Iterator[str]:
-            remaining = iter(records)
-            while block := list(islice(remaining, _BLOCK)):
-                labels.append(np.array([-1 if record.label is None else record.label for record in block], np.int64))
-                columns.extend(_Builder() for _ in range(0 if columns else 2 + len(block[0].values)))
-                texts_of = zip(*((one.identity, one.split, *one.values) for one in block), strict=True)
-                for column, texts in zip(columns, texts_of, strict=True):
-                    column.add(texts)
-                yield from (record.path for record in block)
+            for record in records:
+                labels.append(-1 if record.label is None else record.label)
+                texts = (record.identity, record.split, *record.values)
+                columns.extend(_Column() for _ in range(0 if columns else len(texts)))
+                for column, text in zip(columns, texts, strict=True):
+                    column.add(text)
+                yield record.path
 
         packed_paths = PackedText(paths())
-        built = [column.build() for column in columns or (_Builder(), _Builder())]
-        return cls(packed_paths, np.concatenate(labels), built)
+        return cls(packed_paths, labels, columns or (_Column(), _Column()))
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -140,7 +130,7 @@ class RecordTable(Sequence[Record]):
     def nbytes(self) -> int:
         """Bytes that the columns take, the distinct texts aside."""
         columns = (self._identity, self._split, *self._values)
-        return self._paths.nbytes + self.labels.nbytes + sum(one.numbers.nbytes for one in columns)
+        return self._paths.nbytes + self.labels.nbytes + sum(one.numbers.itemsize * len(self) for one in columns)
 
 
 def packed(records: Iterable[Record], count: int) -> Sequence[Record]:
@@ -148,28 +138,22 @@ def packed(records: Iterable[Record], count: int) -> Sequence[Record]:
     return tuple(records) if count < LAZY else RecordTable.of(records)
 
 
-@dataclass(frozen=True)
 class _Column:
     """One text a record, or None: numbers of distinct texts."""
 
-    distinct: tuple[str | None, ...]
-    numbers: NDArray[np.int32]
+    def __init__(self) -> None:
+        self.numbers = array("i")
+        self._number: dict[str | None, int] = {}
+        self._distinct: list[str | None] = []
+
+    def add(self, text: str | None) -> None:
+        if text not in self._number:
+            self._number[text] = len(self._distinct)
+            self._distinct.append(text)
+        self.numbers.append(self._number[text])
 
     def text(self, number: int) -> str | None:
-        return self.distinct[int(self.numbers[number])]
-
-
-class _Builder:
-    def __init__(self) -> None:
-        self._number: dict[str | None, int] = {}
-        self._blocks: list[NDArray[np.int32]] = []
-
-    def add(self, texts: Sequence[str | None]) -> None:
-        numbers = [self._number.setdefault(text, len(self._number)) for text in texts]
-        self._blocks.append(np.array(numbers, np.int32))
-
-    def build(self) -> _Column:
-        return _Column(tuple(self._number), np.concatenate([np.zeros(0, np.int32), *self._blocks]))
+        return self._distinct[self.numbers[number]]
 
 
 class PixelSource(Protocol):

@@ -102,11 +102,9 @@ class Loader:
         if not 0 <= start <= len(plan):
             raise UsageError(f"the plan has {len(plan)} batches: cannot start at {start}")
         jobs = _jobs(plan, epoch, start)
-        return self._inline(jobs) if self.workers == 0 else self._prefetched(jobs)
-
-    def _inline(self, jobs: Sequence[_Job]) -> Iterator[Batch]:
-        for job in jobs:
-            yield self._make_alone(job)  # in no variable: a batch held on to here would need memory beside the next one
+        if self.workers == 0:
+            return (self._make_alone(job) for job in jobs)  # holds no batch, which would need memory beside the next
+        return self._prefetched(jobs)
 
     def _make_alone(self, job: _Job) -> Batch:
         threads = torch.get_num_threads()

@@ -46,15 +46,14 @@ _MOST_HEADER = 2**20  # bytes of one extended header
 
 
 class PackedSource(ContentSource):
-    """Images that are runs of bytes in larger files. Safe to share between threads, to fork and to pickle."""
+    """Images that are runs of bytes in larger files. Safe to share between threads, to fork and to pickle.
+
+    Args:
+        runs: name of each image → number of its file, then start and length of each piece (mostly one).
+        joint: what stood between two pieces.
+    """
 
     def __init__(self, files: Sequence[str], runs: Mapping[str, tuple[int, ...]], joint: bytes = b"") -> None:
-        """
-        Args:
-            files: paths of the larger files.
-            runs: name of each image → number of its file, then start and length of each piece (mostly one).
-            joint: what stood between two pieces.
-        """
         names = sorted(runs)
         self.files, self.names, self.joint = tuple(files), PackedText(names), joint
         self.places = np.array([runs[name][:3] for name in names], np.int64).reshape(-1, 3)
@@ -64,12 +63,12 @@ class PackedSource(ContentSource):
 
     def stamp(self, record: Record) -> str:
         """As `PixelSource.stamp`, of the larger file and the place in it."""
-        number, start, _ = self.places[self._row(record.path)].tolist()
+        number, start, _ = self.places[self.names.place(record.path)].tolist()
         return f"{stamp_of(Path(self.files[number]), record.path)}:{start}"
 
     def content(self, name: str) -> bytes:
         """Return the bytes of the image called `name`. Raises BadImage."""
-        row = self._row(name)
+        row = self.names.place(name)
         number, *runs = self.pieces.get(row) or self.places[row].tolist()
         pairs = list(zip(runs[::2], runs[1::2], strict=True))
         length = sum(size for _, size in pairs)
@@ -81,12 +80,6 @@ class PackedSource(ContentSource):
         if sum(map(len, parts)) != length:
             raise BadImage(name, f"is cut short: {self.files[number]} changed while it was read")
         return self.joint.join(parts)
-
-    def _row(self, name: str) -> int:
-        try:
-            return self.names.place(name)
-        except KeyError:
-            raise BadImage(name, "is not in the archive") from None
 
     def _file(self, number: int) -> IO[bytes]:
         with self._lock:

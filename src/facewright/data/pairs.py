@@ -7,7 +7,6 @@
 
 A line of LFW's is `name n1 n2` (one person) or `name1 n1 name2 n2`; an image is `Name/Name_0001.jpg`, or that in one
 flat folder, or with another suffix. A missing image is a failure to acquire: listed in `Pairs.broken`, its pairs stay.
-
 Source: Huang, Ramesh, Berg, Learned-Miller, "Labeled Faces in the Wild", TR 07-49, 2007, section III and its README.
 """
 
@@ -42,27 +41,17 @@ LISTED_SET = re.compile(r"(.+\.(?:csv|tsv|txt)):(.+)", re.IGNORECASE)  # LIST:FO
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """P pairs of images.
+    """P pairs of images."""
 
-    name: of the list, without folder and suffix.
-    a, b: (P,) paths below the folder of images, posix.
-    same: (P,) whether both show one person.
-    fold: (P,) the number of the set, from 0; None where the list has no folds.
-    people: (P,) who is on a and on b; None where that is not known.
-    broken: the images that cannot be used, sorted by path, and why; each once.
-    notes: what a person should know about the list.
-    source: of the images, where the list holds them; None: the folder of images.
-    """
-
-    name: str
-    a: tuple[str, ...]
+    name: str  # of the list, without folder and suffix
+    a: tuple[str, ...]  # (P,) paths below the folder of images, posix
     b: tuple[str, ...]
-    same: NDArray[np.bool_]
-    fold: NDArray[np.int64] | None
-    people: tuple[tuple[str, str], ...] | None
-    broken: tuple[Broken, ...] = ()
-    notes: tuple[str, ...] = ()
-    source: PixelSource | None = None
+    same: NDArray[np.bool_]  # (P,) whether both show one person
+    fold: NDArray[np.int64] | None  # (P,) the number of the set, from 0; None where the list has no folds
+    people: tuple[tuple[str, str], ...] | None  # (P,) who is on a and on b; None where that is not known
+    broken: tuple[Broken, ...] = ()  # the images that cannot be used, sorted by path, and why; each once
+    notes: tuple[str, ...] = ()  # what a person should know about the list
+    source: PixelSource | None = None  # of the images, where the list holds them; None: the folder of images
 
     def __len__(self) -> int:
         return len(self.a)
@@ -161,9 +150,13 @@ def set_of(word: str | Path) -> tuple[Path, Path | None]:
     return Path(parts[1]), Path(parts[2])
 
 
+def _keys(pairs: Pairs) -> list[tuple[str, ...]]:
+    return [tuple(sorted(pair)) for pair in zip(pairs.a, pairs.b, strict=True)]
+
+
 def _refuse_contradictions(path: Path, pairs: Pairs) -> None:
     said: dict[tuple[str, ...], bool] = {}
-    keys = [tuple(sorted(pair)) for pair in zip(pairs.a, pairs.b, strict=True)]
+    keys = _keys(pairs)
     wrong = [key for key, same in zip(keys, pairs.same.tolist(), strict=True) if said.setdefault(key, same) != same]
     if wrong:
         named = "; ".join(" and ".join(key) for key in wrong[:3])
@@ -180,11 +173,10 @@ def _contradicted(pairs: Pairs) -> list[int]:
 
 def _notes(pairs: Pairs, lost: set[str]) -> tuple[str, ...]:
     notes = []
-    keys = [tuple(sorted(pair)) for pair in zip(pairs.a, pairs.b, strict=True)]
-    twice = len(keys) - len(set(keys))
+    twice = len(pairs) - len(set(_keys(pairs)))
     if twice:
         notes.append(
-            f"{twice:,} of {len(keys):,} pairs are listed more than once; each counts as often as it is listed"
+            f"{twice:,} of {len(pairs):,} pairs are listed more than once; each counts as often as it is listed"
         )
     wrong = _contradicted(pairs)
     if wrong:
@@ -196,7 +188,7 @@ def _notes(pairs: Pairs, lost: set[str]) -> tuple[str, ...]:
         notes.append("who is shown is not known (folders are not people), so no accuracy is measured without folds")
     without = sum(bool(lost & {a, b}) for a, b in zip(pairs.a, pairs.b, strict=True))
     if without:
-        notes.append(f"{without:,} of {len(keys):,} pairs lack an image: {len(lost):,} images cannot be used")
+        notes.append(f"{without:,} of {len(pairs):,} pairs lack an image: {len(lost):,} images cannot be used")
     return tuple(notes)
 
 

@@ -45,7 +45,7 @@ class _Table:
     def group(self, number: int) -> Any:
         """The images of a group, as an Arrow array of bytes. Raises pyarrow's errors."""
         import pyarrow as pa  # type: ignore[import-untyped]
-        from pyarrow import parquet
+        from pyarrow import compute, parquet
 
         if self.file.lower().endswith(".arrow"):
             column = pa.chunked_array([_batches(self.file)[number].column(self.image)])
@@ -54,7 +54,8 @@ class _Table:
                 column = table.read_row_group(number, columns=[self.image]).column(self.image)
         column = column.combine_chunks()
         column = column.chunk(0) if isinstance(column, pa.ChunkedArray) else column
-        return _bytes_of(column)
+        # A struct's field has the struct's own nulls too.
+        return compute.struct_field(column, "bytes") if pa.types.is_struct(column.type) else column
 
 
 class TableSource(ContentSource):
@@ -245,13 +246,8 @@ def _columns(file: Path, schema: Any) -> tuple[str, list[str]]:
     if len(chosen) != 1:
         got = ", ".join(f"{field.name} ({field.type})"[:60] for field in schema) or "none"
         raise DataError(f"{file}: expected one column of images (bytes, or a struct with bytes), got the columns {got}")
-    plain = (
-        pa.types.is_string,
-        pa.types.is_large_string,
-        pa.types.is_integer,
-        pa.types.is_floating,
-        pa.types.is_boolean,
-    )
+    kinds = ("string", "large_string", "integer", "floating", "boolean")
+    plain = [getattr(pa.types, f"is_{kind}") for kind in kinds]
     fields = [(field.name, field.type) for field in schema]
     fields += [
         (f"{field.name}.{inner.name}", inner.type)
@@ -278,14 +274,6 @@ def _names(schema: Any) -> dict[str, list[str]]:
         name: facts.get("names") for name, facts in _features(schema).items() if facts.get("_type") == "ClassLabel"
     }
     return {name: [str(one) for one in names] for name, names in labels.items() if isinstance(names, list) and names}
-
-
-def _bytes_of(column: Any) -> Any:
-    """The bytes of images; a struct's field has the struct's own nulls too."""
-    import pyarrow as pa
-    from pyarrow import compute
-
-    return compute.struct_field(column, "bytes") if pa.types.is_struct(column.type) else column
 
 
 def _batches(file: str) -> list[Any]:

@@ -17,7 +17,7 @@ import math
 import os
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
@@ -158,7 +158,7 @@ def _images(file: Path, keys: dict[int, int]) -> tuple[list[_Record], list[str]]
     if not records:
         raise BadArchive(f"{file}: has no record")
     if len({record.key for record in records}) < len(records):  # ids that were never set
-        records = [_Record(r.place, n, r.labels, r.pieces, r.size) for n, r in enumerate(records)]
+        records = [replace(record, key=number) for number, record in enumerate(records)]
     head = next((record for record in records if record.key == 0), records[0])
     if head.size or len(head.labels) != 2:
         return records, []
@@ -175,17 +175,12 @@ def _of_insightface(file: Path, head: _Record, records: list[_Record]) -> tuple[
             raise BadArchive(
                 f"{file}: record {record.key}: expected the range of an identity's images, got {record.labels}"
             )
-    described_by = _property(file.with_name("property"))
-    note = f"InsightFace's form: {len(image_records):,} images, {len(identities):,} identity records{described_by}"
+    note = f"InsightFace's form: {len(image_records):,} images, {len(identities):,} identity records"
+    beside = file.with_name("property")  # the number of classes, height, width
+    if beside.is_file():
+        note += f"; property says {read_text(beside, error=DataError, limit=1024).strip()[:60]}"
     # Of several labels the first is the class.
-    return [_Record(r.place, r.key, r.labels[:1], r.pieces, r.size) for r in image_records], [note]
-
-
-def _property(file: Path) -> str:
-    """Read the file `property`: the number of classes, height, width."""
-    if not file.is_file():
-        return ""
-    return f"; property says {read_text(file, error=DataError, limit=1024).strip()[:60]}"
+    return [replace(record, labels=record.labels[:1]) for record in image_records], [note]
 
 
 def _scan(opened: IO[bytes], file: Path, keys: dict[int, int], limits: ArchiveLimits = LIMITS) -> Iterator[_Record]:

@@ -62,7 +62,7 @@ class RemoteSource(ContentSource):
 
     def stamp(self, record: Record) -> str:
         """As `PixelSource.stamp`: what the bucket says of the file; a web server is asked."""
-        row = self._row(record.path)
+        row = self.names.place(record.path)
         if self.sizes[row] >= 0:
             return f"{self.sizes[row]}:{self.changes[row]:x}"
         with _as_bad_image(record.path), _reached(self.address):
@@ -75,7 +75,7 @@ class RemoteSource(ContentSource):
         Raises:
             BadImage: there is none, or it may not be read. DataError: the server is lost: no image is left out for it.
         """
-        size = int(self.sizes[self._row(name)])
+        size = int(self.sizes[self.names.place(name)])
         limit = within_limit(name, size)
         with _as_bad_image(name), _reached(self.address):
             if size >= 0:
@@ -87,12 +87,6 @@ class RemoteSource(ContentSource):
         if size >= 0 and len(content) != size:
             raise BadImage(name, "changed while it was read")
         return content
-
-    def _row(self, name: str) -> int:
-        try:
-            return self.names.place(name)
-        except KeyError:
-            raise BadImage(name, "no such file") from None
 
     def _url(self, name: str) -> str:
         return f"{self.address}/{quote(name) if self.address.startswith('http') else name}"

@@ -43,8 +43,7 @@ def plan(
     Args:
         indices: (N,) positions in the store, N >= 1; each is used once.
         epoch: counted from 0; each has another order.
-        drop_last: leave out the last batch where it is short (another epoch leaves out other images). Where there
-            are fewer images than one batch holds, the short batch stays: a plan is never empty.
+        drop_last: leave out the last batch where it is short, unless it is the only one.
     Raises:
         UsageError: no images, or a batch below 1.
 
@@ -81,8 +80,6 @@ def repeated(
 ) -> NDArray[np.int64]:
     """The images of one epoch where those of one class come several times: `plan(repeated(…), …)`.
 
-    Each use of an image draws another augmentation (`Loader` sees to it), so this is the class augmented ×factor.
-
     Args:
         factor: how often an image of that class comes, >= 1. label: the class; None for the rarest that occurs.
     Raises:
@@ -106,10 +103,9 @@ def identities(
 ) -> list[NDArray[np.int64]]:
     """Batches of P people with K images each, as losses that compare within a batch need them.
 
-    Each person's images are shuffled and cut into groups of K; no image comes twice in an epoch, and those left
-    over (fewer than K) have their turn in another epoch. A person with fewer than K images gives one group, in which
-    they repeat as evenly as possible. As many batches come about as can without a person twice in one; of a person
-    with very many images, groups may be left out.
+    Each person's images are shuffled and cut into groups of K; those left over have their turn in another epoch. A
+    person with fewer than K images gives one group, in which they repeat. As many batches come about as can without a
+    person twice in one; of a person with very many images, groups may be left out.
 
     Args:
         indices: (N,) positions in the store. labels: (N,) who is shown on each.
@@ -145,9 +141,8 @@ def identities(
 def _seats(groups: NDArray[np.int64], people: int, seed: int, epoch: int) -> NDArray[np.int64]:
     """Seat people in batches: (batches, P, 2) person and group (of `groups`, >= 1 each); no one twice in a batch.
 
-    B batches come about where no person gives more than B groups and P * B remain; the largest such B is taken. Seats
-    are dealt in P rounds, each over all batches in a random order, and people follow one another in a random order with
-    all their groups. A person whom the end of a round interrupts goes on in batches that they are not in yet.
+    Seats are dealt in P rounds, each over all batches in a random order, to people in a random order with all their
+    groups. A person whom the end of a round interrupts goes on in batches that they are not in yet.
     """
     batches = _most_batches(groups, people)
     order = shuffled(np.arange(len(groups)), seed, epoch, Stream.ORDER)
@@ -193,12 +188,11 @@ def pair_plan(
         indices, labels, seed, epoch: as in `identities`. batch: pairs a batch, even.
     Returns:
         The batches, (2 * batch,) int64 each; `reshape(-1, 2)` is a pair a row, the two kinds shuffled. A short last
-        batch is left out; where there are fewer pairs than one batch holds, it stays (and still is half and half).
+        batch is left out, unless it is the only one.
     Raises:
         UsageError: an odd batch or one below 2, one person only, no person with two images, no images, or labels of
             another length.
-    Source: Hadsell, Chopra, LeCun, "Dimensionality Reduction by Learning an Invariant Mapping", 2006 (pairs); the
-        balance of both kinds is ours.
+    Source: Hadsell, Chopra, LeCun, "Dimensionality Reduction by Learning an Invariant Mapping", 2006; our balance.
     """
     if batch < 2 or batch % 2:
         raise UsageError(f"half of the pairs are of one person: expected an even batch of 2 pairs or more, got {batch}")
@@ -231,8 +225,7 @@ def triplet_plan(
     Args:
         indices, labels, seed, epoch: as in `identities`. batch: triplets a batch, >= 1.
     Returns:
-        The batches, (3 * batch,) int64 each; `reshape(-1, 3)` is anchor, positive, negative. A short last batch is left
-        out; where there are fewer triplets than one batch holds, it stays.
+        The batches, (3 * batch,) int64 each; `reshape(-1, 3)` is anchor, positive, negative; a short last one as there.
     Raises:
         UsageError: as in `pair_plan`, but for odd batches, which are well.
     Source: Schroff, Kalenichenko, Philbin, "FaceNet", 2015, section 3.1.
@@ -337,8 +330,7 @@ def shard(batch: NDArray[np.int64], rank: int, world: int) -> NDArray[np.int64]:
 def random_words(stream: Stream, seed: int, epoch: int, items: NDArray[np.int64], slots: int) -> NDArray[np.uint64]:
     """Independent 64-bit words, each a function of (stream, seed, epoch, item, slot) and of nothing else: (B, slots).
 
-    Each part of the key is folded in and mixed before the next, so keys that differ in one bit of any part give
-    unrelated words (tested: uniformity, neighbours in each part, avalanche).
+    Keys that differ in one bit of any part give unrelated words (tested: uniformity, neighbours, avalanche).
 
     Source: Steele, Lea, Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014 (the mixing function).
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,55 +100,50 @@ def read_targets(task: TaskSpec, column: Column, where: str) -> NDArray[np.float
     return np.concatenate([_READERS[target.kind](target, column, where) for target in task.targets], axis=1)
 
 
-def _attribute(target: Target, texts: Sequence[str], where: str) -> NDArray[np.float32]:
-    value_of = {}
-    for text in sorted(set(texts)):
-        word = text.strip().casefold()
-        if word not in YES | NO | UNKNOWN:
-            raise DataError(
-                f"{where}: column {target.name}: expected 1, 0 or nothing (yes, no, unknown), got {text[:40]!r}"
-            )
-        value_of[text] = 1.0 if word in YES else 0.0 if word in NO else np.nan
-    if {"0", "-1"} <= set(texts):
+def _values(
+    column: Column, name: str, where: str, value_of: Callable[[str], float | None], expected: str
+) -> NDArray[np.float32]:
+    """(N,) the value of each text of a column. Raises DataError: a text has none."""
+    texts = column(name)
+    values = {text: value_of(text.strip()) for text in sorted(set(texts))}
+    wrong = next((text for text, value in values.items() if value is None), None)
+    if wrong is not None:
+        raise DataError(f"{where}: column {name}: expected {expected}, got {wrong[:40]!r}")
+    return np.array([values[text] for text in texts], np.float32)
+
+
+def _attribute(target: Target, column: Column, where: str) -> NDArray[np.float32]:
+    if {"0", "-1"} <= set(column(target.name)):
         raise DataError(
             f"{where}: column {target.name} holds 1, 0 and -1: which one is unknown? Leave unknown ones empty"
         )
-    return np.array([value_of[text] for text in texts], np.float32)
+    known = dict.fromkeys(YES, 1.0) | dict.fromkeys(NO, 0.0) | dict.fromkeys(UNKNOWN, np.nan)
+    expected = "1, 0 or nothing (yes, no, unknown)"
+    return _values(column, target.name, where, lambda text: known.get(text.casefold()), expected)[:, None]
 
 
-def _number(target: Target, texts: Sequence[str], where: str) -> NDArray[np.float32]:
-    value_of = {}
-    for text in sorted(set(texts)):
-        try:
-            value = float("nan" if text.strip().casefold() in UNKNOWN else text)
-        except ValueError:
-            value = np.inf
-        if abs(value) > LARGEST:
-            raise DataError(
-                f"{where}: column {target.name}: expected a number from -1e9 to 1e9, or nothing where it is unknown, "
-                f"got {text[:40]!r}"
-            )
-        value_of[text] = value
-    return np.array([value_of[text] for text in texts], np.float32)
+def _number_of(text: str) -> float | None:
+    try:
+        value = np.nan if text.casefold() in UNKNOWN else float(text)
+    except ValueError:
+        return None
+    return None if abs(value) > LARGEST else value
+
+
+def _numbers(name: str, column: Column, where: str) -> NDArray[np.float32]:
+    expected = "a number from -1e9 to 1e9, or nothing where it is unknown"
+    return _values(column, name, where, _number_of, expected)[:, None]
 
 
 def _classes(target: Target, column: Column, where: str) -> NDArray[np.float32]:
-    number = {name: place for place, name in enumerate(target.classes)}
-    texts = [text.strip() for text in column(target.name)]
-    value_of = {"": np.nan}
-    for text in sorted(set(texts) - {""}):
-        name = unicodedata.normalize("NFC", text)
-        if name not in number:
-            known = ", ".join(target.classes[:_SHOWN])
-            raise DataError(f"{where}: column {target.name}: expected one of the classes {known}, got {text[:40]!r}")
-        value_of[text] = number[name]
-    return np.array([value_of[text] for text in texts], np.float32)[:, None]
+    known = {name: float(place) for place, name in enumerate(target.classes)} | {"": np.nan}
+    expected = f"one of the classes {', '.join(target.classes[:_SHOWN])}"
+    name_of = partial(unicodedata.normalize, "NFC")
+    return _values(column, target.name, where, lambda text: known.get(name_of(text)), expected)[:, None]
 
 
 def _votes(target: Target, column: Column, where: str) -> NDArray[np.float32]:
-    counts = np.stack(
-        [_number(target.model_copy(update={"name": name}), column(name), where) for name in target.columns], axis=1
-    )
+    counts = np.concatenate([_numbers(name, column, where) for name in target.columns], axis=1)
     counts = np.where(np.isnan(counts).all(axis=1, keepdims=True), np.nan, np.nan_to_num(counts, nan=0.0))
     if (counts < 0).any() or (np.round(counts) != counts)[~np.isnan(counts)].any():
         raise DataError(f"{where}: expected votes as whole numbers of at least 0 in {', '.join(target.classes)}")
@@ -155,8 +151,8 @@ def _votes(target: Target, column: Column, where: str) -> NDArray[np.float32]:
 
 
 _READERS: dict[str, Callable[[Target, Column, str], NDArray[np.float32]]] = {
-    "attribute": lambda target, column, where: _attribute(target, column(target.name), where)[:, None],
-    "number": lambda target, column, where: _number(target, column(target.name), where)[:, None],
+    "attribute": _attribute,
+    "number": lambda target, column, where: _numbers(target.name, column, where),
     "classes": _classes,
     "votes": _votes,
 }

@@ -8,6 +8,7 @@ Workshops 2017; Maze et al., "IARPA Janus Benchmark - C", ICB 2018.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -41,28 +42,23 @@ class Templates:
 
 @dataclass(frozen=True, eq=False)
 class TemplateSet:
-    """T templates made of R listed images.
-
-    ids: (T,) template ids, rising. subjects: (T,) who each shows; None: the files do not say it.
-    paths: the F image files, each once. image, template, media: (R,) of each listed image its position in `paths` and
-    `ids`, and the number of its media.
-    points: (F, 5, 2) px of each file: middles of the eyes, tip of the nose, corners of the mouth. weights: (F,) the
-    detector's scores. None where there is no such list.
-    """
+    """T templates made of R listed images, of F files."""
 
     name: str
     images: Path
-    ids: NDArray[np.int64]
-    subjects: NDArray[np.str_] | None
-    paths: tuple[str, ...]
-    image: NDArray[np.int64]
-    template: NDArray[np.int64]
-    media: NDArray[np.int64]
+    ids: NDArray[np.int64]  # (T,) rising
+    subjects: NDArray[np.str_] | None  # (T,) who each shows; None: the files do not say it
+    paths: tuple[str, ...]  # (F,) each once
+    image: NDArray[np.int64]  # (R,) position in `paths`
+    template: NDArray[np.int64]  # (R,) position in `ids`
+    media: NDArray[np.int64]  # (R,) number of its media
     pairs: Path | None
     galleries: tuple[Templates, ...]
     probes: Templates | None
-    points: NDArray[np.float64] | None = None
-    weights: NDArray[np.float64] | None = None
+    points: NDArray[np.float64] | None = (
+        None  # (F, 5, 2) px: middles of the eyes, tip of the nose, corners of the mouth
+    )
+    weights: NDArray[np.float64] | None = None  # (F,) the detector's scores
 
     def dataset(self) -> Dataset:
         """Return all images, each once, as a data set without classes."""
@@ -236,15 +232,10 @@ def _numbers(path: Path, ids: list[str], lines: list[int]) -> NDArray[np.int64]:
     try:
         return np.array(ids, dtype=np.int64)
     except (ValueError, OverflowError):
-        line, wrong = next((line, one) for line, one in zip(lines, ids, strict=True) if not _is_number(one))
-        raise DataError(f"{path}: line {line}: expected a whole number as template_id, got {wrong!r:.100}") from None
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return abs(int(text)) < 2**63
-    except ValueError:
-        return False
+        wrong = next(at for at, one in enumerate(ids) if not re.fullmatch(r"-?[0-9]{1,18}", one))
+        raise DataError(
+            f"{path}: line {lines[wrong]}: expected a whole number as template_id, got {ids[wrong]!r:.100}"
+        ) from None
 
 
 def _subject_of(path: Path, template: NDArray[np.int64], people: list[str], ids: NDArray[np.int64]) -> NDArray[np.str_]:

@@ -20,21 +20,17 @@ DEPTH = 5  # names on the way to an image: one more than a layout needs
 
 @dataclass
 class Tree:
-    """The images, folders and texts below a root, as posix paths relative to it, each list sorted.
+    """The images, folders and texts below a root, as posix paths relative to it, each list sorted."""
 
-    where: the address; name: of the data set. packed: files that hold many images.
-    whole: every file is listed; False where the tree is one table and its images are looked up one by one.
-    """
-
-    where: str
-    name: str
+    where: str  # the address
+    name: str  # of the data set
     source: ContentSource
     files: list[str] = field(default_factory=list)
     folders: list[str] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
-    packed: list[str] = field(default_factory=list)
+    packed: list[str] = field(default_factory=list)  # files that hold many images
     broken: list[Broken] = field(default_factory=list)
-    whole: bool = True
+    whole: bool = True  # False: the tree is one table, and its images are looked up one by one
 
     def find(self, name: str, near: str = "", word: str = "") -> str | None:
         """Return the image that a label file calls `name`. Raises DataError: several fit.
@@ -44,7 +40,7 @@ class Tree:
             near: the label file's folder. word: which of several is meant: the one in a folder of that name (train).
         """
         for path in (_joined(near, name), name):
-            if path in self._known or (not self.whole and self._status(path) != "no such file"):
+            if path in self._known or (not self.whole and self.reason(path) != "no such file"):
                 return path
         names = self._by_name if self.whole else self._listed._by_name
         key = PurePosixPath(name).name.casefold()
@@ -59,9 +55,6 @@ class Tree:
         """Return why an image cannot be used, or None."""
         if self.whole:
             return None if path in self._usable else next((b.reason for b in self.broken if b.path == path), None)
-        return self._status(path)
-
-    def _status(self, path: str) -> str | None:
         return unusable(Path(self._root), path)
 
     @property
@@ -104,11 +97,7 @@ def _ends_with(path: str, name: str) -> bool:
 
 
 def top(path: str) -> str:
-    """Return the first folder of a path.
-
-    >>> top("train/ann/1.jpg"), folder_of("train/ann/1.jpg")
-    ('train', 'train/ann')
-    """
+    """Return the first folder of a path: "train" of "train/ann/1.jpg"."""
     return path.partition("/")[0]
 
 

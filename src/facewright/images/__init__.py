@@ -1,9 +1,7 @@
-"""Any image file to upright RGB pixels, safely.
+"""Any image file to upright RGB pixels, safely; and which files of a folder are images.
 
-`read` decodes JPEG, PNG, WebP, AVIF, HEIC (extra `heic`), BMP, GIF (first frame), PBM/PGM/PPM and TIFF (first page)
-from hostile bytes: the format is told by the first bytes; limits on size and work are checked on the header; a
-truncated or damaged file is refused. Every refusal is a `BadImage` that gives the reason. What each kind of pixel
-becomes:
+`read` decodes JPEG, PNG, WebP, AVIF, HEIC (extra `heic`), BMP, GIF (first frame), PBM/PGM/PPM and TIFF (first page):
+the format is told by the first bytes, limits on size and work are checked on the header, what is damaged is refused.
 
     grey, 1-bit           the three channels are equal; 1-bit is 0 and 255
     palette               its colours
@@ -13,8 +11,8 @@ becomes:
     32-bit integer grey   as 16-bit where it fits 0..65535, else its own minimum..maximum onto 0..255
     floating point, Lab   refused: no range, or no profile-free meaning
 
-A JPEG that lacks only its end marker is read; one that lacks pixels is refused. A JPEG of more than `Limits.pixels` (a
-phone's 108 or 200 megapixels) is decoded at 1/2, 1/4 or 1/8 of its size. `FACEWRIGHT_MAX_MEGAPIXELS` raises the limit.
+A JPEG that lacks only its end marker is read; one of more than `Limits.pixels` is decoded at 1/2, 1/4 or 1/8 of its
+size. `FACEWRIGHT_MAX_MEGAPIXELS` raises the limit.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypeVar
+from typing import Literal, NamedTuple, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,14 +63,10 @@ class RandomStream:
         return np.asarray((total.astype(np.float32) - 510.0) * (1.0 / 147.8), np.float32)
 
 
-HairStyle = Literal["bald", "cropped", "parted", "fringe", "bob", "long", "curly", "afro", "bun", "receding", "quiff"]
-HAIR_STYLES: tuple[HairStyle, ...] = (
-    "parted", "long", "cropped", "curly", "bob", "quiff", "fringe", "afro", "receding", "bun", "bald",
-)  # fmt: skip
-BeardStyle = Literal["full", "goatee", "moustache", "stubble", "chinstrap"]
-BEARD_STYLES: tuple[BeardStyle, ...] = ("full", "goatee", "stubble", "moustache", "chinstrap")
-HatStyle = Literal["beanie", "cap", "brim"]
-GlassesStyle = Literal["round", "square", "oval", "shades"]
+HairStyle = Literal["parted", "long", "cropped", "curly", "bob", "quiff", "fringe", "afro", "receding", "bun", "bald"]
+BeardStyle = Literal["full", "goatee", "stubble", "moustache", "chinstrap"]
+HAIR_STYLES: tuple[HairStyle, ...] = get_args(HairStyle)
+BEARD_STYLES: tuple[BeardStyle, ...] = get_args(BeardStyle)
 
 
 class Colour(NamedTuple):

@@ -16,9 +16,7 @@ OPTIONS = ("colour-order", "columns", "label-from", "layout", "names", "range")
 def parse_query(address: str, query: str, known: Iterable[str], what: str) -> dict[str, str]:
     """Return the keys and values of `key=value&key=value`.
 
-    Raises:
-        UnknownName: a key that is not known; names the nearest.
-        UsageError: a key without a value, or given twice.
+    Raises UnknownName: a key that is not known; names the nearest. UsageError: a key without a value, or given twice.
     """
     try:
         pairs = parse_qsl(query.replace("+", "%2B"), keep_blank_values=True, strict_parsing=bool(query))

@@ -124,10 +124,8 @@ class ArchivedImage:
 def open_zip(path: Path, limits: ArchiveLimits = _DEFAULT_LIMITS) -> Tree:
     """Return the tree in a zip, after every entry has been found harmless.
 
-    A single folder around everything (faces/ann/1.jpg in faces.zip) is looked through.
-
-    Raises:
-        BadArchive: see the top of this file; names the entry and says why.
+    A single folder around everything (faces/ann/1.jpg in faces.zip) is looked through. Raises BadArchive: see the top
+    of this file; names the entry and says why.
     """
     stored = checked_entries(path, limits)
     inside, tree = tree_of(path, {name: entry.is_dir() for name, entry in stored.items()})

@@ -58,9 +58,7 @@ _READERS: dict[tuple[int, int], Callable[[IO[bytes]], tuple[Any, ...]]] = {
 def open_arrays(path: Path, options: Mapping[str, str] = MappingProxyType({})) -> Dataset:
     """List the images of an .npz; `options` are "colour-order" and "range", either or none.
 
-    Raises:
-        UnknownName, UsageError: an option.
-        BadArchive, DataError: the file; see py and the top of this file.
+    Raises UnknownName, UsageError: an option. BadArchive, DataError: the file; see py and the top of this file.
     """
     for key, value in options.items():
         if value not in _OPTIONS[key]:
@@ -287,8 +285,7 @@ _DAMAGE = (ValueError, RuntimeError, EOFError, struct.error, zlib.error, zipfile
 def stored_arrays(path: Path) -> dict[str, StoredArray]:
     """The arrays of an .npz by name; only headers are read.
 
-    Raises:
-        BadArchive: the zip is dangerous or none. DataError: an entry is no array, or other than its header declares.
+    Raises BadArchive: the zip is dangerous or none. DataError: an entry is no array, or other than its header declares.
     """
     entries = [entry for entry in checked_entries(path, _LIMITS).values() if not entry.is_dir()]
     try:

@@ -303,10 +303,7 @@ def remove_damaged(folder: Path, records: int, *, fully: bool) -> bool:
 def building(folder: Path) -> Iterator[Path | None]:
     """Make a new folder that takes the name of `folder` when the block ends well, and vanishes when it does not.
 
-    None: `folder` is there.
-
-    Raises:
-        FacewrightError: the disk is full or refuses; nothing is left behind.
+    None: `folder` is there. Raises FacewrightError: the disk is full or refuses; nothing is left behind.
     """
     if folder.is_dir():
         yield None

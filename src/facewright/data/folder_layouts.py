@@ -30,10 +30,8 @@ def split_folders(tree: Tree) -> dict[str, str]:
     """Return top folder → split where a tree is laid out by splits, else nothing.
 
     Folders called train and test are split folders only where every top folder has such a name and one of them holds
-    folders; otherwise they are classes (toy trains), or folders of unlabelled images.
-
-    Raises:
-        DataError: two folders name one split, or one of them holds no class folders.
+    folders; otherwise they are classes (toy trains), or folders of unlabelled images. Raises DataError: two folders
+    name one split, or one of them holds no class folders.
     """
     tops = [folder for folder in tree.folders if "/" not in folder]
     splits = {folder: SPLIT_NAMES.get(folder.casefold(), "") for folder in tops}
@@ -57,8 +55,7 @@ def looks_like_splits_only(tree: Tree) -> bool:
 def rows_of_folders(tree: Tree, expected: str) -> tuple[list[Labelled], list[Broken]]:
     """Return the images of class folders, and those that lie outside; `expected` says the layouts that are known.
 
-    Raises:
-        DataError: this is no layout of class folders; says what was found instead. EmptyClass: a class has no image.
+    Raises DataError: this is no layout of class folders; says what was found instead. EmptyClass: a class has no image.
     """
     splits = split_folders(tree)
     depth = 2 if splits else 1
@@ -123,8 +120,7 @@ class LabelFile:
 def label_files(tree: Tree) -> tuple[LabelFile, ...]:
     """Return the label files of a tree that have a folder of images; none where it is laid out in another way.
 
-    Raises:
-        DataError: it cannot be told which folder a label file is for.
+    Raises DataError: it cannot be told which folder a label file is for.
     """
     filled = sorted({folder_of(file) for file in tree.files})
     found: list[LabelFile] = []
@@ -173,9 +169,8 @@ def _check(where: str, found: Sequence[LabelFile], lost: Sequence[str]) -> None:
 def dataset_of_numbered(tree: Tree, files: Sequence[LabelFile], names: Mapping[str, str], **facts: object) -> Dataset:
     """Build the data set of numbered images, of what `label_files` gave; `names`: label → class name.
 
-    Raises:
-        DataError: a label file cannot be read, or its lines and the images' numbers do not fit one to one.
-        EmptyClass: none of a class's images can be used.
+    Raises DataError: a label file cannot be read, or its lines and the images' numbers do not fit one to one.
+    EmptyClass: none of a class's images can be used.
     """
     rows: list[Labelled] = []
     for file in files:
@@ -231,10 +226,8 @@ def _numbered(tree: Tree, file: LabelFile, count: int) -> list[str]:
 def dataset_of_names(tree: Tree, pattern: str, options: Mapping[str, str], **facts: object) -> Dataset:
     """Build the data set of images whose paths hold the labels, as named groups of a regular expression.
 
-    Its groups are `label`, `identity` and `split`; any other becomes a column.
-
-    Raises:
-        UsageError: no regular expression, or one without `label` or `identity`. DataError: it fits no path.
+    Its groups are `label`, `identity` and `split`; any other becomes a column. Raises UsageError: no regular
+    expression, or one without `label` or `identity`. DataError: it fits no path.
     """
     try:
         expression = re.compile(pattern)

@@ -283,8 +283,7 @@ def part_of(name: str) -> str:
 def dataset_of_labels(tree: Tree, tables: Sequence[LabelTable], options: Mapping[str, str], **facts: object) -> Dataset:
     """Build the data set of one label file, or of several that are parts of a split.
 
-    Raises:
-        DataError: as `labelled`; or label files of other columns, or no image that is there.
+    Raises DataError: as `labelled`; or label files of other columns, or no image that is there.
     """
     names, chosen = class_names(options.get("names")), "label" in chosen_columns(options.get("columns"))
     rows: list[Labelled] = []
@@ -306,8 +305,7 @@ def dataset_of_rows(
 ) -> Dataset:
     """Build the data set of the rows of lists, called `lists`; images that no row is for are named as broken.
 
-    Raises:
-        DataError: there is no row, or not one of the images can be used.
+    Raises DataError: there is no row, or not one of the images can be used.
     """
     if len({b.path for b in broken} & {row.path for row in rows}) == len(rows):
         first = f"the first: {broken[-1].path}: {broken[-1].reason}" if broken else "there is none"

@@ -58,8 +58,7 @@ KNOWN: tuple[Layout, ...] = (
 def arrange(tree: Tree, options: Mapping[str, str]) -> Dataset:
     """Make a data set of a tree, by the layout that is chosen or recognized.
 
-    Raises:
-        UnknownName: no such layout. DataError: no layout fits, or it is in doubt which does.
+    Raises UnknownName: no such layout. DataError: no layout fits, or it is in doubt which does.
     """
     _leave_out_captions(tree)
     chosen = options.get("layout")

@@ -275,8 +275,7 @@ class _Headers:
 def read_verification_set(path: Path) -> tuple[PackedSource, list[bool]]:
     """Read a .bin file: the source of its images, called 0000000, 0000001 …, and whether each pair shows one person.
 
-    Raises:
-        DataError: damaged, cut short, or holding anything but lists of bytes and booleans.
+    Raises DataError: damaged, cut short, or holding anything but lists of bytes and booleans.
     """
     images, truths = _lists(path)
     if len(images) != 2 * len(truths):

@@ -109,9 +109,8 @@ class TableSource(ContentSource):
 def read_parquet(tree: Tree, options: Options) -> Dataset:
     """Read .parquet or .arrow files with images.
 
-    Raises:
-        UsageError: pyarrow is not installed. BadArchive: damaged, or over the limits.
-        DataError: no column of images, or it is in doubt which.
+    Raises UsageError: pyarrow is not installed. BadArchive: damaged, or over the limits. DataError: no column of
+    images, or it is in doubt which.
     """
     require_extra("data", "reading .parquet and .arrow")
     assert isinstance(tree.source, FileSource)

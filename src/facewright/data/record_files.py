@@ -55,8 +55,7 @@ class _Record:
 def read_rec(tree: Tree, options: Options) -> Dataset:
     """Read .rec files: one, or several in a folder, each of which may be a part of the split (train.rec, val.rec).
 
-    Raises:
-        BadArchive: no .rec, cut short, damaged, or over the limits. DataError: an .idx that does not fit.
+    Raises BadArchive: no .rec, cut short, damaged, or over the limits. DataError: an .idx that does not fit.
     """
     assert isinstance(tree.source, FileSource)
     names = [name for name in tree.packed if name.lower().endswith(".rec")]

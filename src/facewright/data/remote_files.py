@@ -108,8 +108,7 @@ class _Within(io.BytesIO):
 def list_remote(address: str) -> Tree:
     """List the tree below the address of a folder, five names deep.
 
-    Raises:
-        DataError: it cannot be reached, or nothing is there. BadArchive: more files than the limit.
+    Raises DataError: it cannot be reached, or nothing is there. BadArchive: more files than the limit.
     """
     address = address.rstrip("/")
     web = address.startswith("http")
@@ -183,8 +182,7 @@ def exists(address: str) -> bool:
 def writable(out: str | Path) -> Iterator[Path]:
     """The local path to write `out` to; what is written to a bucket is sent there when the block ends well.
 
-    Raises:
-        UsageError: a web server. DataError: it cannot be sent; says where it lies.
+    Raises UsageError: a web server. DataError: it cannot be sent; says where it lies.
     """
     if not is_remote(out):
         yield Path(out)
@@ -206,8 +204,7 @@ def writable(out: str | Path) -> Iterator[Path]:
 def filesystem(address: str) -> Any:
     """Return fsspec's file system for an address.
 
-    Raises:
-        UsageError: a password in the address, or a package is missing. UnknownName: an unknown scheme.
+    Raises UsageError: a password in the address, or a package is missing. UnknownName: an unknown scheme.
     """
     scheme = address.partition("://")[0]
     if scheme not in _PACKAGES:

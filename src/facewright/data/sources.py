@@ -74,8 +74,7 @@ def unlabelled(tree: Tree) -> Dataset:
 def open_tree(address: str) -> Tree | None:
     """List the files at an address, whatever they mean; None where it is no files: an .npz, "synthetic:…".
 
-    Raises:
-        DataError: there is nothing, or nothing of a known kind. BadArchive, UsageError: as `open_dataset`.
+    Raises DataError: there is nothing, or nothing of a known kind. BadArchive, UsageError: as `open_dataset`.
     """
     if address.startswith("synthetic:"):
         return None

@@ -62,8 +62,7 @@ class Split:
     def load(cls, path: Path, dataset: Dataset, digests: Sequence[str] | None = None) -> Split:
         """Read what `save` wrote, for the same records; where digests are given, their images must be unchanged too.
 
-        Raises:
-            DataError: no such file, not a split file, or other records (the first that differs is named).
+        Raises DataError: no such file, not a split file, or other records (the first that differs is named).
         """
         rows = _read(path)
         for number, (record, row) in enumerate(zip(dataset.records, rows, strict=False)):
@@ -114,10 +113,8 @@ def by_identity(
 
     People in the order of a hash fill test, then validation: one is taken where that brings the part nearer to its
     share. Two people who share a group (one image under two names) stay together. Args as in `stratified`; the shares
-    are of records.
-
-    Raises:
-        UsageError: shares out of range, lengths that differ, or fewer people than parts with a share.
+    are of records. Raises UsageError: shares out of range, lengths that differ, or fewer people than parts with a
+    share.
     """
     _check_shares(len(identities), len(groups), validation, test)
     units: dict[str, list[int]] = defaultdict(list)

@@ -295,8 +295,7 @@ class ShardFacts(Facts):
 def _build_encoded(folder: Path, dataset: Dataset, spec: InputSpec, workers: int, on_event: EventHandler) -> None:
     """Build the encoded store of a dataset in `folder`, together with whoever else does so.
 
-    Raises:
-        DataError: no image can be read. FacewrightError: the disk is full or refuses.
+    Raises DataError: no image can be read. FacewrightError: the disk is full or refuses.
     """
     partial = folder.with_suffix(".shards")
     if folder.is_dir():  # another process has built it meanwhile

@@ -72,8 +72,7 @@ def _asked(name: str, kind: str) -> dict[str, object]:
 def complete(task: TaskSpec, column: Column, where: str) -> TaskSpec:
     """Fill in the names of classes where a target leaves them to the data.
 
-    Raises:
-        DataError: one class alone, or too many. UsageError: votes for one class. UnknownName: no such column.
+    Raises DataError: one class alone, or too many. UsageError: votes for one class. UnknownName: no such column.
     """
     return TaskSpec.from_dict({"targets": [_complete(target, column, where).to_dict() for target in task.targets]})
 
@@ -185,8 +184,7 @@ def _is_yes_or_no(texts: Sequence[str]) -> bool:
 def check_targets(task: TaskSpec, truth: NDArray[np.float32], where: str) -> None:
     """Refuse targets (N, T) of a training part that nothing can be learned from.
 
-    Raises:
-        DataError: an attribute is yes, or no, of no image; a class has none; a number is the same in all; no votes.
+    Raises DataError: an attribute is yes, or no, of no image; a class has none; a number is the same in all; no votes.
     """
     for target, _, place, _ in task.parts:
         values = truth[:, place]

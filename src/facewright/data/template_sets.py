@@ -68,8 +68,7 @@ class TemplateSet:
     def read_pairs(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]]:
         """Read the pairs a part at a time: positions of both templates, and if they show one person.
 
-        Raises:
-            DataError: a line is not two ids and perhaps 0 or 1, or names no template; or the list is too long.
+        Raises DataError: a line is not two ids and perhaps 0 or 1, or names no template; or the list is too long.
         """
         if self.pairs is None:
             return
@@ -121,8 +120,7 @@ def is_template_set(where: str | Path) -> bool:
 def read_template_set(where: str | Path) -> TemplateSet:
     """Read the lists of a folder, but its pairs; no image is decoded.
 
-    Raises:
-        DataError: a list is missing, damaged, or names a template or a path that is not there.
+    Raises DataError: a list is missing, damaged, or names a template or a path that is not there.
     """
     folder = Path(where)
     listed = _one_of(folder, _TEMPLATES)

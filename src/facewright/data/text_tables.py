@@ -90,10 +90,8 @@ def decode(content: bytes, name: str) -> str:
 def parse(text: str, name: str, *, most: int = MOST_ROWS) -> TextTable:
     """Split a text into rows and values.
 
-    The mark is the one of , ; and tab that parts the first lines into equally many values; else any space.
-
-    Raises:
-        DataError: a quote that never ends, or more rows than `most`.
+    The mark is the one of , ; and tab that parts the first lines into equally many values; else any space. Raises
+    DataError: a quote that never ends, or more rows than `most`.
     """
     mark = mark_of(text, name)
     if mark == " ":
@@ -166,8 +164,7 @@ def read_table(
 def read_numbers(path: Path) -> tuple[tuple[str, ...], Numbers, bool]:
     """Read a table: names of the columns, finite values (N, columns), and True if the names stand in the file.
 
-    Raises:
-        DataError: no such file, another kind, no row, or a cell that is no finite number; names line and column.
+    Raises DataError: no such file, another kind, no row, or a cell that is no finite number; names line and column.
     """
     suffix = path.suffix.lower()
     if suffix not in NUMBER_KINDS:
@@ -266,8 +263,7 @@ FUNCTIONS = {
 def draw_points(source: str) -> tuple[str, str, tuple[str, ...], Numbers, str]:
     """Draw the points of a function's address: name, complete address, columns, values (N, columns), formula.
 
-    Raises:
-        UnknownName: no such function or key. UsageError: a key given twice, or a value out of range.
+    Raises UnknownName: no such function or key. UsageError: a key given twice, or a value out of range.
     """
     name, _, query = source.removeprefix(FUNCTION).partition("?")
     if name not in FUNCTIONS:

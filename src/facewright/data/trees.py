@@ -124,8 +124,7 @@ def add_name(tree: Tree, path: str, *, folder: bool = False) -> None:
 def list_folder(root: Path) -> Tree:
     """List the tree below `root`, five names deep. Hidden names are left out, links are never followed.
 
-    Raises:
-        DataError: a folder cannot be listed.
+    Raises DataError: a folder cannot be listed.
     """
     tree = Tree(str(root), root.name, FileSource(str(root)))
     pending = [""]

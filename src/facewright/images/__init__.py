@@ -235,8 +235,7 @@ def none_found(paths: Iterable[Path | str]) -> str:
 def images_in(paths: ImageLike | Sequence[ImageLike]) -> list[Path | MemoryImage]:
     """List images: files as they are, the images below folders in order (links are not followed), images in memory.
 
-    Raises:
-        UsageError: a path does not exist, an array is no image, or there is no image at all.
+    Raises UsageError: a path does not exist, an array is no image, or there is no image at all.
     """
     listed = as_list(paths)
     found = [image for one in listed for image in images_at(one)]

@@ -449,7 +449,7 @@ def test_a_long_pnm_in_text_is_refused_before_it_is_decoded():
 
 def test_a_heic_without_its_extra_names_the_extra(monkeypatch):
     data = encoded(Image.fromarray(photo()), "HEIF")
-    monkeypatch.setattr(decoding, "_heif_reader", lambda: None)
+    monkeypatch.setitem(sys.modules, "pillow_heif.as_plugin", None)
     with pytest.raises(BadImage, match=r"facewright\[heic\]"):
         images.read(data)
 

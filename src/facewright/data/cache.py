@@ -282,15 +282,12 @@ def store_folder(
 def locked(folder: Path) -> Iterator[None]:
     """Let one process at a time build this store; the others wait. Raises FacewrightError: no cache can be written."""
     make_private(folder.parent)
-    lock = FileLock(folder.with_suffix(".lock"), mode=0o600)
     try:
-        lock.acquire()
+        held = FileLock(folder.with_suffix(".lock"), mode=0o600).acquire()
     except OSError as error:
         raise _unusable(folder.parent, error) from error
-    try:
+    with held:
         yield
-    finally:
-        lock.release()
 
 
 def remove_damaged(folder: Path, records: int, *, fully: bool) -> bool:

@@ -61,11 +61,11 @@ def smallest_side(spec: InputSpec) -> int:
 
 
 def decode(source: PixelSource, records: Chunk, spec: InputSpec) -> list[Decoded]:
-    """Decode and fits some records; a broken one gives its reason."""
+    """Decode and fit some records; a broken one gives its reason."""
     results = []
     for record in records:
         try:
-            image, size = read_record(source, record, smallest_side(spec))
+            image, size = _read(source, record, smallest_side(spec))
         except (BadImage, OSError) as error:
             results.append(Decoded(None, reason=reason_of(error)))
         else:
@@ -73,7 +73,7 @@ def decode(source: PixelSource, records: Chunk, spec: InputSpec) -> list[Decoded
     return results
 
 
-def read_record(source: PixelSource, record: Record, at_least: int) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+def _read(source: PixelSource, record: Record, at_least: int) -> tuple[NDArray[np.uint8], tuple[int, int]]:
     """Return the image, and its height and width in the file, which may be larger than what is decoded of it."""
     content: Callable[[str], bytes] | None = getattr(source, "content", None)
     if content is not None:
@@ -85,12 +85,10 @@ def read_record(source: PixelSource, record: Record, at_least: int) -> tuple[NDA
 def decode_all(
     source: PixelSource, records: Chunk, spec: InputSpec, workers: int, task: Task[Any] = decode
 ) -> Iterator[Any]:
-    """Decode and fits every record; the results come in order, and only a few wait in memory.
+    """Decode and fit every record; the results come in order, and only a few wait in memory.
 
     However it ends, waiting tasks are cancelled, running ones waited for, and no worker stays. Where a worker process
-    dies (for want of memory, say), what it leaves is decoded here.
-
-        workers: threads or processes; with 1, everything happens in the calling thread.
+    dies (for want of memory, say), what it leaves is decoded here. With 1 worker all is done in the calling thread.
     """
     pool = _pool(source, len(records), workers)
     waiting: deque[tuple[Future[list[Any]] | None, Chunk]] = deque()
@@ -156,12 +154,12 @@ def _nameless_main() -> Iterator[None]:
 
 def _end_with_parent() -> None:
     """In a worker: leave Ctrl-C to the parent, and end when the parent does, even when that was killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_wait_for_parent, daemon=True).start()
 
+    def wait() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
 
-def _wait_for_parent() -> None:
     parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=wait, daemon=True).start()

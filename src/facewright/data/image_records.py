@@ -38,7 +38,7 @@ class Record:
     values: tuple[str, ...] = ()  # what else is known, in the order of `Dataset.columns`; "" where one is unknown
 
 
-class PackedText(Sequence[str]):
+class PackedText:
     """Many short texts in one block of bytes: no object a text. Sorted ones are found by bisection."""
 
     def __init__(self, texts: Iterable[str]) -> None:
@@ -52,15 +52,12 @@ class PackedText(Sequence[str]):
     def __len__(self) -> int:
         return len(self._ends) - 1
 
-    @overload
-    def __getitem__(self, row: int) -> str: ...
-    @overload
-    def __getitem__(self, row: slice) -> list[str]: ...
-    def __getitem__(self, row: int | slice) -> str | list[str]:
-        if isinstance(row, slice):
-            return [self[number] for number in range(*row.indices(len(self)))]
+    def __getitem__(self, row: int) -> str:
         row = range(len(self))[row]
         return self._bytes[self._ends[row] : self._ends[row + 1]].decode("utf-8", "surrogateescape")
+
+    def __iter__(self) -> Iterator[str]:
+        return (self[row] for row in range(len(self)))
 
     @property
     def nbytes(self) -> int:

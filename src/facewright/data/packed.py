@@ -335,7 +335,9 @@ def _collect(path: Path, name: str, stack: list[Any], place: int | None) -> None
         else:
             _list(path, stack[-1]).append(last)
     elif name in ("APPENDS", "LIST", "TUPLE"):
-        start = _last_mark(stack)
+        start = next((place for place in reversed(range(len(stack))) if stack[place] is _MARK), None)
+        if start is None:
+            raise ValueError("values without a mark")
         values = stack[start + 1 :]
         del stack[start:]
         if name == "APPENDS":
@@ -347,15 +349,6 @@ def _collect(path: Path, name: str, stack: list[Any], place: int | None) -> None
             f"{path}: byte {place}: expected lists of bytes and booleans only, got the operation {name}, which could "
             "run code; nothing was run"
         )
-
-
-def _last_mark(stack: list[Any]) -> int:
-    start = len(stack) - 1
-    while stack[start] is not _MARK:
-        start -= 1
-        if start < 0:
-            raise ValueError("values without a mark")
-    return start
 
 
 def _list(path: Path, value: Any) -> list[Any]:

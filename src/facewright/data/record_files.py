@@ -276,8 +276,7 @@ def _samples(tree: Tree) -> dict[str, list[str]]:
     """Sample → its .cls and .json; none where the tree is no tar."""
     found: dict[str, list[str]] = {}
     if isinstance(tree.source, PackedSource) and tree.files:
-        for row in range(len(tree.source.names)):
-            name = tree.source.names[row]
+        for name in tree.source.names:
             if name.endswith(_SAMPLE):
                 found.setdefault(_key(name), []).append(name)
     return found

@@ -40,13 +40,12 @@ from facewright.data.cache import (
     store_folder,
     write_index,
 )
-from facewright.data.decoding import Chunk, Decoded, decode_all, read_record, smallest_side
-from facewright.data.image_records import PixelSource, digest, reason_of, stamp_of
+from facewright.data.decoding import Chunk, Decoded, decode, decode_all, smallest_side
+from facewright.data.image_records import PixelSource, digest, stamp_of
 from facewright.data.records import Broken, Dataset
-from facewright.errors import BadImage, DataError, FacewrightError, UsageError
+from facewright.errors import DataError, FacewrightError, UsageError
 from facewright.events import EventHandler, Message, Progress, ignore_event
 from facewright.files import read_json, sync_folder, write_atomic
-from facewright.images import pixel_digest
 from facewright.input_spec import InputSpec
 from facewright.platforms import usable_cores
 from facewright.records import Record as Facts
@@ -358,16 +357,14 @@ def _write(
 def encode(source: PixelSource, records: Chunk, spec: InputSpec) -> list[tuple[ShardRow, bytes]]:
     """Read some records and return what becomes of each, and the bytes to keep of it."""
     results = []
-    for record in records:
-        try:
-            image, size = read_record(source, record, smallest_side(spec))
-        except (BadImage, OSError) as error:
-            results.append((ShardRow(reason=reason_of(error)), b""))
+    for record, one in zip(records, decode(source, records, spec), strict=True):
+        if one.pixels is None:
+            results.append((ShardRow(reason=one.reason), b""))
             continue
         own = source.content(record.path) if hasattr(source, "content") else None
-        fitted = own is None or len(own) > spec.height * spec.width * 3
-        content = _lossless(spec.fit(image)) if own is None or fitted else own
-        results.append((ShardRow(fitted=fitted, digest=pixel_digest(image), size=size), content))
+        fitted = own is None or len(own) > one.pixels.nbytes
+        content = _lossless(one.pixels) if own is None or fitted else own
+        results.append((ShardRow(fitted=fitted, digest=one.digest, size=one.size), content))
     return results
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import astuple, dataclass, fields, replace
+from dataclasses import asdict, astuple, dataclass, fields, replace
 from typing import ClassVar
+from urllib.parse import urlencode
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,10 +76,7 @@ class FacesSpec:
 
     def where(self) -> str:
         """The address that opens these faces, with every parameter written out."""
-        return (
-            f"{_SCHEME}faces?identities={self.identities}&images={self.images}&seed={self.seed}"
-            f"&size={self.size}&task={self.task}"
-        )
+        return f"{_SCHEME}faces?{urlencode(asdict(self))}"
 
 
 def _whole(key: str, text: str) -> int:

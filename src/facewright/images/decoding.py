@@ -14,7 +14,6 @@ import threading
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
 from types import TracebackType
 
 import numpy as np
@@ -64,21 +63,13 @@ _END = b"\xff\xd9"
 _PADDINGS = (b"", b"\x55\xa3\x1c\x7e", b"\xaa\x5c\xe3\x81")  # decoded, they would give different pixels
 
 
-@cache
-def _heif_reader() -> Reader | None:
-    """The reader of HEIC files, where the extra is installed."""
+def _read_heic(file: io.BytesIO) -> ImageFile.ImageFile:
     try:
         from pillow_heif.as_plugin import HeifImageFile
     except ImportError:
-        return None
+        why = "is a HEIC image; install the extra that reads it: pip install 'facewright[heic]'"
+        raise BadImage("", why) from None
     reader: Reader = HeifImageFile
-    return reader
-
-
-def _read_heic(file: io.BytesIO) -> ImageFile.ImageFile:
-    reader = _heif_reader()
-    if reader is None:
-        raise BadImage("", "is a HEIC image; install the extra that reads it: pip install 'facewright[heic]'")
     return reader(file)
 
 

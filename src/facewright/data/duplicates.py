@@ -104,7 +104,6 @@ def _alike(
 
 def _by_hashes(pixels: NDArray[np.uint8] | EncodedPixels, rows: NDArray[np.int64]) -> RowPairs:
     """Compare the pairs that meet in a table of hashes; the vectors are computed again, none is kept."""
-
     signs = _mirror(FINE)[_selected(FINE, EDGE)], _mirror(COARSE)[_selected(COARSE, 0.5)]
     of = sketches(lambda part: _describe(pixels, part)[1:], rows, signs[0], FINE_LEAST, usable_cores())
     if len(of.rows) < 2:

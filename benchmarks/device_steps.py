@@ -20,7 +20,7 @@ from facewright.heads import put_head
 from facewright.losses.objective import Objective
 from facewright.models.catalog import create_model
 from facewright.specs import HeadSpec, ObjectiveSpec
-from facewright.training import freezing, optimizers
+from facewright.training import optimizers
 from facewright.training.distributed import World
 from facewright.training.recipe_parts import OptimizerSpec
 from facewright.training.sharding import ShardedObjective, Sharding
@@ -39,7 +39,7 @@ class Step:
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         objective = Objective(ObjectiveSpec(kind="arcface"), classes, 512)
         self.module = TrainingModule(network, objective, network.classifier_name, dtype, mode).to(device)
-        groups = freezing.rate_groups(self.module.network, 1.0)
+        groups = optimizers.rate_groups(self.module.network, 1.0)
         self.optimizer = optimizers.build(OptimizerSpec(name="sgd", learning_rate=0.01), groups, 0.01)
         self.classes, self.device, self.number = classes, device, 0
 

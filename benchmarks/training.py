@@ -42,7 +42,7 @@ from facewright.input_spec import InputSpec
 from facewright.models.catalog import create_model
 from facewright.specs import Augment
 from facewright.training import optimizers, precision
-from facewright.training.freezing import Group
+from facewright.training.optimizers import Group
 from facewright.training.recipe_parts import OptimizerSpec
 
 BATCH = 32

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -69,8 +70,8 @@ def on_device(trainer, device: torch.device):  # type: ignore[no-untyped-def]
     """Return a new trainer of the same parts on a device."""
     trainer.module.requires_grad_(True)  # the first phase of the other trainer froze some
     return type(trainer)(
-        trainer.module.to(device), trainer.data, trainer.recipe, trainer.folder, trainer.save_best, trainer.on_event,
-        World(device=device),
+        trainer.module.to(device), replace(trainer.data, world=World(device=device)), trainer.recipe, trainer.folder,
+        trainer.save_best, trainer.on_event,
     )  # fmt: skip
 
 

@@ -21,7 +21,7 @@ from facewright.inference import Classifier
 from facewright.models import catalog
 from facewright.models.weights import load_into, open_weights
 from facewright.runs import Run
-from facewright.training.freezing import trained_names
+from facewright.training.optimizers import trained_names
 from facewright.workflows.exportation import export
 from facewright.workflows.training_runs import train
 

@@ -14,8 +14,7 @@ from facewright.provenance import Origin
 from facewright.report.diagnostics import binary_section
 from facewright.report.html import ReportContext, comparison_page
 from facewright.report.tables import columns_of
-from facewright.training.balancing import balancing_of
-from facewright.training.recipe import load
+from facewright.training.recipe import balancing_of, load
 
 CLASSES = ("<bare>", "masked")
 

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from facewright.errors import UsageError
-from facewright.training.balancing import balancing_of
-from facewright.training.recipe import Recipe, load, override, parse
+from facewright.training.recipe import Recipe, balancing_of, load, override, parse
 
 PICTURES = {"masked": 30, "bare": 210}
 

@@ -12,7 +12,7 @@ from facewright.errors import UnknownName, UsageError
 from facewright.heads import put_head
 from facewright.models import catalog
 from facewright.specs import HeadSpec
-from facewright.training.freezing import freeze, rate_groups, trained_names, training_mode
+from facewright.training.optimizers import freeze, rate_groups, trained_names, training_mode
 
 ONE_A_FAMILY = [next(name for name in catalog.names() if catalog.describe(name).family == family)
                 for family in dict.fromkeys(catalog.describe(name).family for name in catalog.names())]  # fmt: skip

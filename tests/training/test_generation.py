@@ -17,11 +17,11 @@ from facewright.errors import DataError, UsageError
 from facewright.events import Message, Progress, ignore_event
 from facewright.input_spec import InputSpec
 from facewright.runs import Run
-from facewright.training import diffusion, generation
+from facewright.training import added_images, diffusion
 from facewright.training import recipe as recipes
+from facewright.training.added_images import KEPT, nearness, with_generated
 from facewright.training.assembly import data_of
 from facewright.training.distributed import World
-from facewright.training.generation import KEPT, nearness, with_generated
 from facewright.training.loading import Data
 
 SPEC = InputSpec(36, 36, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
@@ -56,7 +56,7 @@ def data() -> Data:
 
 def test_the_smaller_class_is_brought_to_the_size_of_the_other(data: Data, tmp_path: Path) -> None:
     said: list[object] = []
-    found = with_generated(data, RECIPE, tmp_path, said.append, World())
+    found = with_generated(data, RECIPE, tmp_path, said.append)
     more = found.train[len(data.train) :]
     assert len(more) == 10 and (found.store.dataset.labels[more] == 1).all()
     assert np.bincount(found.store.dataset.labels[found.train]).tolist() == [16, 16]
@@ -71,7 +71,7 @@ def test_the_smaller_class_is_brought_to_the_size_of_the_other(data: Data, tmp_p
 
 
 def test_they_are_marked_and_leave_the_data_alone(data: Data, tmp_path: Path) -> None:
-    found = with_generated(data, RECIPE, tmp_path, ignore_event, World())
+    found = with_generated(data, RECIPE, tmp_path, ignore_event)
     real = len(data.store.dataset.records)
     assert [record.path.startswith("generated/") for record in found.store.dataset.records] == [False] * real + [
         True
@@ -89,30 +89,30 @@ def test_only_the_training_part_of_the_class_is_learned_from(data: Data, tmp_pat
     seen: list[torch.Tensor] = []
     real_fit = diffusion.fit
     monkeypatch.setattr(diffusion, "fit", lambda images, *rest: seen.append(images) or real_fit(images, *rest))
-    with_generated(data, RECIPE, tmp_path, ignore_event, World())
+    with_generated(data, RECIPE, tmp_path, ignore_event)
     rows = [row for row in data.train if data.store.dataset.labels[row] == 1]
-    assert torch.equal(seen[0], generation.real_images(data.store, np.array(rows), 32))
+    assert torch.equal(seen[0], added_images.real_images(data.store, np.array(rows), 32))
 
 
 def test_a_resume_and_another_run_find_the_same(data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folders = [tmp_path / name for name in "abc"]
     for folder in folders:
         folder.mkdir()
-    with_generated(data, RECIPE, folders[0], ignore_event, World())
+    with_generated(data, RECIPE, folders[0], ignore_event)
     made = (folders[0] / KEPT).read_bytes()
     with monkeypatch.context() as patch:
         patch.setattr(diffusion, "fit", lambda *_: pytest.fail("trained again"))
-        with_generated(data, RECIPE, folders[0], ignore_event, World())
-        with_generated(data, RECIPE, folders[1], ignore_event, World())
+        with_generated(data, RECIPE, folders[0], ignore_event)
+        with_generated(data, RECIPE, folders[1], ignore_event)
         assert (folders[1] / KEPT).read_bytes() == made, "from the cache"
         for other in (replace(data, seed=1), replace(data, train=np.delete(data.train, -1))):
             with pytest.raises(pytest.fail.Exception):
-                with_generated(other, RECIPE, folders[2], ignore_event, World())
+                with_generated(other, RECIPE, folders[2], ignore_event)
     (folders[0] / KEPT).write_bytes(b"damaged")
     for file in (tmp_path / "cache" / "generated").iterdir():
         assert file.stat().st_mode & 0o077 == 0, "faces are private"
         file.unlink()
-    with_generated(data, RECIPE, folders[0], ignore_event, World())
+    with_generated(data, RECIPE, folders[0], ignore_event)
     assert (folders[0] / KEPT).read_bytes() == made, "made again, bit-identical"
 
 
@@ -120,13 +120,13 @@ def test_equal_classes_need_none(data: Data, tmp_path: Path) -> None:
     labels = data.store.dataset.labels
     equal = np.concatenate([np.flatnonzero(labels == label)[:6] for label in (0, 1)])
     even = replace(data, train=equal)
-    assert with_generated(even, RECIPE, tmp_path, ignore_event, World()) is even
+    assert with_generated(even, RECIPE, tmp_path, ignore_event) is even
 
 
 def test_too_few_images_to_learn_from(data: Data, tmp_path: Path) -> None:
     few = recipes.override(RECIPE, {"generation.least": "7"})
     with pytest.raises(DataError, match=r"expected 7 images of 'no_glasses' in the training part .* got 6"):
-        with_generated(data, few, tmp_path, ignore_event, World())
+        with_generated(data, few, tmp_path, ignore_event)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +17,7 @@ from facewright.errors import DeviceFault, FacewrightError, UsageError
 from facewright.events import Message, StepFinished
 from facewright.losses.objective import Objective
 from facewright.training import precision
-from facewright.training.assembly import assemble, compile_mode, data_of
+from facewright.training.assembly import compile_mode, data_of, training_module
 from facewright.training.distributed import World
 from facewright.training.trainer import Trainer
 from facewright.training.training_module import TrainingModule
@@ -57,24 +58,24 @@ def test_what_is_no_mean_over_images_is_not_cut(kind: str) -> None:
         recipe_of(TABLES, {"training": {"batch": 8, "accumulate": 5}})
 
 
-def assembled(tmp_path: Path, world: World = World(), **training: Any) -> list[object]:  # noqa: B008
+def assembled(world: World = World(), **training: Any) -> list[object]:  # noqa: B008
     told: list[object] = []
     recipe = recipe_of(TABLES, {"training": training, "head": {"kind": "native"}})
     network = tiny_network()
     network.classifier_name = "6"  # type: ignore[assignment]
-    data = data_for(recipe)
-    assemble(recipe, network, data, tmp_path, lambda best: None, torch.float32, told.append, world)
+    data = replace(data_for(recipe), world=world)
+    training_module(recipe, network, data, torch.float32, told.append)
     return told
 
 
 def test_batch_norms_that_see_parts_are_told(tmp_path: Path) -> None:
-    (told,) = (event.text for event in assembled(tmp_path, accumulate=2) if isinstance(event, Message))
+    (told,) = (event.text for event in assembled(accumulate=2) if isinstance(event, Message))
     assert "batch norms see 4 images" in told
 
 
 def test_batch_norms_are_synchronised_on_cuda_alone(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="sync_batch_norm"):
-        assembled(tmp_path, World(0, 2), sync_batch_norm=True)
+        assembled(World(0, 2), sync_batch_norm=True)
 
 
 def test_a_batch_that_processes_cannot_share_names_those_that_fit(tmp_path: Path) -> None:

@@ -19,8 +19,8 @@ from facewright.data.store import PixelStore
 from facewright.errors import DataError, UsageError
 from facewright.events import ignore_event
 from facewright.input_spec import InputSpec
+from facewright.training.added_images import mine_hard_negatives, with_hard_negatives
 from facewright.training.loading import Data
-from facewright.training.mining import mine_hard_negatives, with_hard_negatives
 from facewright.training.recipe import Recipe
 
 SPEC = InputSpec(32, 32, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))

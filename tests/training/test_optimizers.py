@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from facewright.training import optimizers
-from facewright.training.freezing import Group
+from facewright.training.optimizers import Group
 from facewright.training.recipe_parts import OptimizerSpec
 
 

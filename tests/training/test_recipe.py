@@ -13,7 +13,7 @@ from torch import nn
 
 from facewright.errors import FacewrightError, UsageError
 from facewright.models.catalog import create_model
-from facewright.training import freezing
+from facewright.training import optimizers
 from facewright.training import recipe as recipes
 from facewright.training.recipe_parts import Plateau
 
@@ -193,7 +193,7 @@ def test_the_fine_tuning_notebooks_word_for_word(name: str, model: str, frozen: 
     assert augment.contrast_range == augment.saturation_range == (0.5, 2.0)
     assert math.sqrt(augment.area[0]) * 299 == pytest.approx(269, abs=0.1) and augment.area[0] == augment.area[1]
     network = create_model(model, 12, input_size=found.input.size, stem="imagenet")
-    trained = freezing.trained_names(network, backbone.train)
+    trained = optimizers.trained_names(network, backbone.train)
     layers = [part for part in network.modules() if isinstance(part, (nn.Conv2d, nn.Linear))]
     still = [part for part in layers if not any(w is p for n, p in network.named_parameters() if n in trained
              for w in part.parameters())]  # fmt: skip

@@ -131,9 +131,9 @@ def uneven(world: World, folder: Path) -> tuple[float, ...]:
     )  # fmt: skip
     data = data_for(recipe)
     plan = [data.train[:7], data.train[7:12]]
-    data = replace(data, plan=lambda epoch: plan, validation=data.validation[:5], steps=2)
+    data = replace(data, world=world, plan=lambda epoch: plan, validation=data.validation[:5], steps=2)
     module = TrainingModule(network, Objective(recipe.objective, 3, 0, smoothing=0.1), None)
-    (row,) = Trainer(module, data, recipe, folder, lambda best: None, world=world).fit()
+    (row,) = Trainer(module, data, recipe, folder, lambda best: None).fit()
     flat = torch.cat([p.detach().flatten() for p in network.parameters()])
     return row.train_loss, row.validation_loss, row.validation_accuracy, row.images_seen, *flat[::20].tolist()
 

@@ -15,7 +15,7 @@ from facewright.errors import FacewrightError, ResumeError, UnknownName, UsageEr
 from facewright.events import Event, Message, StepFinished
 from facewright.models.catalog import create_model
 from facewright.runs import Run
-from facewright.training.freezing import trained_names
+from facewright.training.optimizers import trained_names
 from facewright.training.recipe import load
 
 OLD = "synthetic:faces?identities=4&images=12&size=32&seed=1"

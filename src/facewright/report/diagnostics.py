@@ -44,7 +44,7 @@ from facewright.report.pages import (
     text_width,
     ticks,
 )
-from facewright.training.balancing import Balancing
+from facewright.training.recipe import Balancing
 
 _SQUARE = (350, 339)  # CSS pixels
 _NAMED = 40  # more classes than this: colours only

@@ -26,7 +26,7 @@ from facewright.report import diagnostics, pages, plots, tables, words
 from facewright.report.diagnostics import BinarySection, binary_section
 from facewright.report.label_issues import label_section
 from facewright.report.pages import Album, Fact
-from facewright.training.balancing import Balancing
+from facewright.training.recipe import Balancing
 
 SHOWN = 1_000  # classes of the table of a page
 PAIRS = 7  # most confused pairs shown

@@ -1,10 +1,8 @@
-"""From a recipe, a network and data to a trainer."""
+"""From a recipe and data to what a trainer takes: the network with its objective, and the plan of batches."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -22,12 +20,11 @@ from facewright.losses.objective import Objective
 from facewright.losses.targets import TaskObjective, starting_bias
 from facewright.models.catalog import create_model
 from facewright.models.weights import PretrainedWeights, load_into
-from facewright.training import freezing, history
 from facewright.training.distributed import World
 from facewright.training.loading import Data, shares
+from facewright.training.optimizers import trained_names
 from facewright.training.recipe import Recipe
 from facewright.training.sharding import ShardedObjective, Sharding
-from facewright.training.trainer import Trainer
 from facewright.training.training_module import CUDA_GRAPHS, TrainingModule
 
 LOADERS = 4  # threads that prepare batches while a device computes; on the CPU they would only take its time
@@ -49,7 +46,7 @@ def starting_network(
         messages = () if loaded is None else load_into(network, loaded)
         put_head(network, recipe.head, classes, () if recipe.task is None else recipe.task.tied)
     for phase in recipe.all_phases.values():
-        freezing.trained_names(network, phase.train)
+        trained_names(network, phase.train)
     return network.to(memory_format=torch.channels_last), messages  # type: ignore[call-overload]
 
 
@@ -69,7 +66,10 @@ def data_of(recipe: Recipe, store: PixelStore, spec: InputSpec, split: Split, se
     plan = chosen.batches(split.train, labels, batch, seed)
     first = plan(0)
     check_shares(first, world, chosen.unit, recipe.training.shard_classes)
-    return Data(store, spec, split.train, split.validation, recipe.augment, plan, batch, len(first), seed, chosen.unit)
+    return Data(
+        store, spec, split.train, split.validation, recipe.augment, plan, batch, len(first), seed, chosen.unit,
+        workers=0 if world.device.type == "cpu" else LOADERS, world=world,
+    )  # fmt: skip
 
 
 def even_batch(recipe: Recipe, world: World) -> int:
@@ -103,40 +103,24 @@ def check_shares(batches: list[NDArray[np.int64]], world: World, unit: int, even
             )
 
 
-def assemble(
-    recipe: Recipe,
-    network: nn.Module,
-    data: Data,
-    folder: Path,
-    save_best: Callable[[nn.Module], None],
-    dtype: torch.dtype,
-    on_event: EventHandler,
-    world: World,
-) -> Trainer:
-    """Build a trainer that writes metrics.csv and checkpoints/ into the folder.
+def training_module(
+    recipe: Recipe, network: nn.Module, data: Data, dtype: torch.dtype, on_event: EventHandler
+) -> TrainingModule:
+    """Join a network and the objective of a recipe, on the device of the data's world.
 
     Args:
-        data: from `data_of`.
-        save_best: called with the best network so far.
+        data: from `data_of`. dtype: what the backbone computes in.
     """
-    own = recipe.head.kind == "native"
-    sharded = recipe.training.shard_classes
-    objective = _sharded(recipe, network, data, world) if sharded else _objective(recipe, network, data)
-    workers = 0 if world.device.type == "cpu" else LOADERS
-    data = replace(data, workers=workers)
-    if recipe.training.sync_batch_norm and world.size > 1:
+    world, training = data.world, recipe.training
+    objective = (_sharded if training.shard_classes else _objective)(recipe, network, data)
+    if training.sync_batch_norm and world.size > 1:
         network = _synchronised(network, world)
     norms = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in network.modules())
-    if recipe.training.accumulate > 1 and norms:
-        part = data.batch // world.size // recipe.training.accumulate
+    if training.accumulate > 1 and norms:
+        part = data.batch // world.size // training.accumulate
         on_event(Message(f"note: batch norms see {part} images at a time; with --accumulate 1 it is the whole batch"))
-    head = None if own else str(network.classifier_name)
-    module = TrainingModule(network, objective, head, dtype, compile_mode(recipe, world)).to(world.device)
-    trainer = Trainer(module, data, recipe, folder, save_best, on_event, world)
-    if world.is_main_process:
-        table = history.writing_csv(folder / "metrics.csv", lambda: trainer.position)
-        trainer.on_event = history.joined_handlers(table, on_event)
-    return trainer
+    head = None if recipe.head.kind == "native" else str(network.classifier_name)
+    return TrainingModule(network, objective, head, dtype, compile_mode(recipe, world)).to(world.device)
 
 
 def compile_mode(recipe: Recipe, world: World) -> str | None:
@@ -152,13 +136,13 @@ def compile_mode(recipe: Recipe, world: World) -> str | None:
     return CUDA_GRAPHS if fixed and world.device.type == "cuda" and world.size == 1 else "default"
 
 
-def _sharded(recipe: Recipe, network: nn.Module, data: Data, world: World) -> ShardedObjective:
+def _sharded(recipe: Recipe, network: nn.Module, data: Data) -> ShardedObjective:
     """Leave the head the directions of this process's classes, and return the objective that knows of the others."""
     if recipe.selection.metric == "hter" or any(phase.hard_negatives for phase in recipe.all_phases.values()):
         raise UsageError("HTER and hard negatives are for two classes: set training.shard_classes to false")
     head = network.get_submodule(str(network.classifier_name))
     assert isinstance(head, CosineHead)  # the recipe sees to it
-    sharding = Sharding(world, data.classes, head.subcentres)
+    sharding = Sharding(data.world, data.classes, head.subcentres)
     head.weight = nn.Parameter(sharding.take(head.weight.detach()))
     return ShardedObjective(recipe.objective, sharding, recipe.training.negatives, data.seed)
 

@@ -28,10 +28,9 @@ from facewright.events import EpochRow
 from facewright.files import write_atomic, write_tensors
 from facewright.training import optimizers
 from facewright.training.distributed import World
-from facewright.training.history import Position, SetAccuracy
+from facewright.training.history import Position, SetAccuracy, StepNumbers
 from facewright.training.recipe_parts import Plateau
 from facewright.training.sharding import Sharding
-from facewright.training.step_numbers import StepNumbers
 from facewright.training.training_module import AveragedNetwork, TrainingModule
 
 FORMAT = "facewright-checkpoint-1"

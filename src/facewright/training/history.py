@@ -1,17 +1,23 @@
-"""The course of a run: its position, a row of metrics.csv for each epoch, and the handlers that write them down."""
+"""The course of a run: its position, the numbers of its steps, and a row of metrics.csv for each epoch."""
 
 from __future__ import annotations
 
 import csv
-import io
+import math
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import astuple, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from facewright.errors import RunError
-from facewright.events import EpochFinished, EpochRow, Event, EventHandler
-from facewright.files import write_atomic
+import numpy as np
+from numpy.typing import NDArray
+
+from facewright.data.records import Record
+from facewright.devices import Readback
+from facewright.errors import NonFiniteLoss, RunError
+from facewright.events import EpochRow
+from facewright.files import csv_text, plain_cell, write_atomic
 
 FIELDS = tuple(field.name for field in fields(EpochRow))
 
@@ -72,15 +78,16 @@ class Position:
 
 def to_csv(rows: Iterable[EpochRow]) -> str:
     """Write the rows as CSV with a header; floats keep every bit."""
-    return _table(FIELDS, ({**asdict(row), "best": int(row.best)} for row in rows))
+    return csv_text(FIELDS, ([*astuple(row)[:-1], int(row.best)] for row in rows))
 
 
-def _table(names: Sequence[str], rows: Iterable[dict[str, Any]]) -> str:
-    out = io.StringIO()
-    writer = csv.DictWriter(out, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return out.getvalue()
+def write_csv(folder: Path, position: Position) -> None:
+    """Write metrics.csv, and verification.csv if there are sets, of a run so far."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomic(folder / "metrics.csv", to_csv(position.rows))
+    if position.sets:
+        names = [item.name for item in fields(SetAccuracy)]
+        write_atomic(folder / "verification.csv", csv_text(names, map(astuple, position.sets)))
 
 
 def read_csv(path: Path) -> tuple[EpochRow, ...]:
@@ -89,7 +96,7 @@ def read_csv(path: Path) -> tuple[EpochRow, ...]:
     Raises:
         RunError: a column is missing or a cell is no number.
     """
-    casts: dict[str, Callable[[str], Any]] = {"int": int, "float": float, "str": str, "bool": lambda text: text == "1"}
+    casts: dict[str, Any] = {"int": int, "float": float, "str": plain_cell, "bool": lambda text: text == "1"}
     with path.open(newline="", encoding="utf-8") as lines:
         try:
             return tuple(
@@ -97,29 +104,51 @@ def read_csv(path: Path) -> tuple[EpochRow, ...]:
                 for line in csv.DictReader(lines)
             )
         except (KeyError, ValueError, TypeError) as error:
-            raise RunError(
-                f"{path}: not a table of epochs ({error}); expected the columns {', '.join(FIELDS)}"
-            ) from None
+            raise RunError(f"{path}: no table of epochs ({error}); expected the columns {', '.join(FIELDS)}") from None
 
 
-def writing_csv(path: Path, position: Callable[[], Position]) -> EventHandler:
-    """Return a handler that rewrites metrics.csv, and verification.csv if there are sets, after every epoch."""
+class StepNumbers:
+    """Loss, hits and gradient norm of the steps that are not counted yet, oldest first: no step waits for its own."""
 
-    def handle(event: Event) -> None:
-        if isinstance(event, EpochFinished):
-            write_atomic(path, to_csv(position().rows))
-            if position().sets:
-                names = [item.name for item in fields(SetAccuracy)]
-                write_atomic(path.with_name("verification.csv"), _table(names, map(asdict, position().sets)))
+    def __init__(self) -> None:
+        self._steps: deque[tuple[str, NDArray[np.int64], Readback]] = deque()
 
-    return handle
+    def add(self, place: str, indices: NDArray[np.int64], numbers: Readback) -> None:
+        """Take in a step.
+
+        Args:
+            place: of the step, for an error. indices: (B,) rows of the store. numbers: loss, hits, and the norm of the
+                gradient where that must be a number.
+        """
+        self._steps.append((place, indices, numbers))
+
+    def clear(self) -> None:
+        """Forget the steps that are not counted yet."""
+        self._steps.clear()
+
+    def settle(self, position: Position, records: Callable[[], Sequence[Record]], later: int = 0) -> None:
+        """Count the steps, all but the last `later`, in the position.
+
+        Args:
+            records: what the rows of the steps are of.
+        Raises:
+            NonFiniteLoss: the loss of a step, or the norm of its gradient, is no number.
+        """
+        while len(self._steps) > later:
+            place, indices, numbers = self._steps.popleft()
+            loss, correct, *norm = numbers.read()
+            for what, number in zip(("loss", "gradient's norm"), (loss, *norm), strict=False):
+                if not math.isfinite(number):
+                    raise NonFiniteLoss(divergence(f"the {what} is {number}", place, records(), indices))
+            position.loss_sum += loss * len(indices)
+            position.correct += correct
+            position.seen += len(indices)
 
 
-def joined_handlers(*handlers: EventHandler) -> EventHandler:
-    """Return one handler that passes every event to each, in order."""
-
-    def handle(event: Event) -> None:
-        for handler in handlers:
-            handler(event)
-
-    return handle
+def divergence(fault: str, place: str, records: Sequence[Record], indices: NDArray[np.int64] | None = None) -> str:
+    """Say where training diverged, on which images, and what helps."""
+    shown = [] if indices is None else [records[row].path for row in indices[:4]]
+    if indices is not None and len(indices) > len(shown):
+        shown.append("…")
+    files = f"; images: {', '.join(shown)}" if shown else ""
+    return f"{fault} at {place}{files}; lower optimizer.learning_rate or set training.clip"

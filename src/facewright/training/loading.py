@@ -14,7 +14,7 @@ import os
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -237,6 +237,7 @@ class Data:
     unit: int = 1  # images of a batch that stay in one process: those of a pair, a triplet, a person
     sets: tuple[VerificationSet, ...] = ()  # measured after each epoch
     workers: int = 0  # inline: prefetching threads gained nothing beside a training step on two cores
+    world: World = field(default_factory=World)  # the processes that share the data out
 
     @property
     def classes(self) -> int:
@@ -253,11 +254,10 @@ class Data:
 class ImageLoader:
     """Images, with another augmentation in every epoch; they lie on the device where they fit."""
 
-    def __init__(self, data: Data, world: World, on_event: EventHandler) -> None:
+    def __init__(self, data: Data, on_event: EventHandler) -> None:
         rows = np.concatenate([data.train, data.validation])
-        store, line = resident(data.store, rows, world.device)
+        store, line = resident(data.store, rows, data.world.device)
         self.data = data if store is data.store else replace(data, store=store, workers=0)
-        self.world = world
         if line is not None:
             on_event(Message(line))
 
@@ -270,15 +270,15 @@ class ImageLoader:
             size: side in pixels.
         """
         data = self.data
-        loader = Loader(data.store, data.spec, data.augment, size, data.seed, data.workers, self.world.device)
-        for batch in loader.epoch(shares(batches, self.world, data.unit), epoch, start=start):
+        loader = Loader(data.store, data.spec, data.augment, size, data.seed, data.workers, data.world.device)
+        for batch in loader.epoch(shares(batches, data.world, data.unit), epoch, start=start):
             yield batch.images, batch.indices
 
     def validation(self, size: int) -> Iterator[Inputs]:
         """Yield this process's share of the validation part."""
         data = self.data
-        loader = Loader(data.store, data.spec, None, size, 0, data.workers, self.world.device)
-        for batch in loader.epoch(_blocks(data.validation, self.world), 0):
+        loader = Loader(data.store, data.spec, None, size, 0, data.workers, data.world.device)
+        for batch in loader.epoch(_blocks(data.validation, data.world), 0):
             yield batch.images, batch.indices
 
 
@@ -295,10 +295,8 @@ class FeatureLoader:
         FacewrightError: the cache cannot be written.
     """
 
-    def __init__(
-        self, data: Data, module: TrainingModule, draws: int, size: int, on_event: EventHandler, world: World
-    ) -> None:
-        self.data, self.world = data, world
+    def __init__(self, data: Data, module: TrainingModule, draws: int, size: int, on_event: EventHandler) -> None:
+        self.data, self.world = data, data.world
         parts: list[Features] = []
 
         def report(done: int, total: int) -> None:
@@ -306,7 +304,7 @@ class FeatureLoader:
 
         for rows, augment, number in ((data.train, data.augment, draws), (data.validation, None, 1)):
             inputs = FeatureInputs(data.store, data.spec, rows, augment, size, data.seed, number)
-            parts.append(features_of(module.network, inputs, module.dtype, cache_folder(), report, world))
+            parts.append(features_of(module.network, inputs, module.dtype, cache_folder(), report, data.world))
         self.training_part, self.validation_part = parts
 
     def training(

@@ -1,9 +1,8 @@
-"""The training loop, top to bottom: phases of epochs of steps, validation, best weights, a state that resumes to the
-same bits.
+"""The training loop, top to bottom: phases of epochs of steps, validation, best weights, resumption to the same bits.
 
 Everything random is a pure function of (seed, position): the order of the images, their augmentation, and the global
-generator that dropout draws from, which is seeded again at every step. So the position is all there is to restore, and
-neither the number of loader workers nor a kill changes one bit of the weights.
+generator that dropout draws from, which is seeded again at every step. So neither the number of loader workers nor a
+kill changes one bit of the weights.
 """
 
 from __future__ import annotations
@@ -22,18 +21,17 @@ from torch.nn import functional
 
 from facewright.data.augment import mix, mixing_draws
 from facewright.data.sampling import derive
-from facewright.devices import moved
+from facewright.devices import Readback, moved
 from facewright.errors import Interrupted, NonFiniteLoss
 from facewright.events import EpochFinished, EpochRow, EventHandler, Message, Progress, StepFinished, ignore_event
-from facewright.training import checkpoints, freezing, optimizers, validation
-from facewright.training.distributed import World, stop_requests
-from facewright.training.history import Position
+from facewright.training import checkpoints, history, optimizers, validation
+from facewright.training.added_images import mine_hard_negatives, with_hard_negatives
+from facewright.training.distributed import stop_requests
+from facewright.training.history import Position, StepNumbers, divergence
 from facewright.training.loading import Data, FeatureLoader, ImageLoader
-from facewright.training.mining import mine_hard_negatives, with_hard_negatives
 from facewright.training.recipe import Recipe
 from facewright.training.recipe_parts import Phase, Plateau
 from facewright.training.sharding import ShardedObjective, whole_norm
-from facewright.training.step_numbers import StepNumbers, divergence
 from facewright.training.training_module import AveragedNetwork, TrainingModule
 from facewright.training.validation import Validation
 
@@ -44,9 +42,8 @@ class Trainer:
     """Trains one network in one run directory.
 
     Args:
-        module: the network with its objective, on the device of the world; its parameters are trained in place.
-        recipe: what to do.
-        folder: the run directory: checkpoints/ and hard negatives are kept here.
+        module: the network with its objective, on the device of the data's world; trained in place.
+        folder: the run directory: metrics.csv, checkpoints/ and hard negatives are kept here.
         save_best: called with the network whenever its weights are the best so far.
     """
 
@@ -58,13 +55,14 @@ class Trainer:
         folder: Path,
         save_best: Callable[[nn.Module], None],
         on_event: EventHandler = ignore_event,
-        world: World = World(),  # noqa: B008 - frozen
     ) -> None:
         self.module, self.data, self.recipe, self.folder = module, data, recipe, folder
-        self.save_best, self.on_event, self.world = save_best, on_event, world
+        self.save_best, self.on_event, self.world = save_best, on_event, data.world
         self.phases = tuple(recipe.all_phases.items())
         self.sharding = module.objective.sharding if isinstance(module.objective, ShardedObjective) else None
-        self.trained = [freezing.trained_names(module.network, phase.train) for _, phase in self.phases]  # none frozen
+        self.trained = [
+            optimizers.trained_names(module.network, phase.train) for _, phase in self.phases
+        ]  # none frozen
         self.position = Position()
         self.scaler = torch.amp.GradScaler(self.world.device.type, enabled=module.dtype is torch.float16)
         self.numbers = StepNumbers()
@@ -101,10 +99,10 @@ class Trainer:
     def start_phase(self) -> None:
         """Make ready for the phase that `position` stands in: what learns, and how fast."""
         phase, recipe = self.phase, self.recipe
-        freezing.freeze(self.network, self.trained[self.position.phase])
-        groups = freezing.rate_groups(self.network, phase.layer_decay)
+        optimizers.freeze(self.network, self.trained[self.position.phase])
+        groups = optimizers.rate_groups(self.network, phase.layer_decay)
         learned = tuple(self.module.objective.parameters())  # the weights of several losses
-        groups += (freezing.Group(learned, 1.0, head=True),) if learned else ()
+        groups += (optimizers.Group(learned, 1.0, head=True),) if learned else ()
         self.optimizer = optimizers.build(recipe.optimizer, groups, phase.learning_rate)
         self.plateau = Plateau() if recipe.schedule.name == "plateau" else None
         self.average = AveragedNetwork(self.network, recipe.training.ema) if recipe.training.ema else None
@@ -129,9 +127,9 @@ class Trainer:
         self.truth = moved(torch.from_numpy(data.store.dataset.truth), self.world.device)  # (N,), or (N, T) targets
         if phase.draws and self.module.head is not None:
             size = self.recipe.image_size(self.position.epoch)
-            self.loader = FeatureLoader(data, self.module, phase.draws, size, self.on_event, self.world)
+            self.loader = FeatureLoader(data, self.module, phase.draws, size, self.on_event)
         else:
-            self.loader = ImageLoader(data, self.world, self.on_event)
+            self.loader = ImageLoader(data, self.on_event)
         return self.loader
 
     def train_epoch(self, stop_requested: Callable[[], bool]) -> float:
@@ -140,7 +138,7 @@ class Trainer:
         batches = self.inputs_data.plan(position.epoch)
         started, seen = time.monotonic(), position.images
         self.wrapped.train()
-        freezing.training_mode(self.network, self.phase.frozen_norms)
+        optimizers.training_mode(self.network, self.phase.frozen_norms)
         size = self.recipe.image_size(position.epoch)
         for inputs, indices in loader.training(batches, size, position.epoch, position.phase_epoch, position.step):
             whole = len(batches[position.step])
@@ -192,7 +190,7 @@ class Trainer:
         correct = self.module.objective.hits(scores, labels)  # type: ignore[operator]
         numbers = torch.stack([loss.float(), correct.float(), *([] if norm is None else [norm.float()])])
         place = f"step {position.steps + 1} (epoch {position.epoch + 1}), learning rate {rate:.3g}"
-        self.numbers.add(place, indices, numbers)
+        self.numbers.add(place, indices, Readback(numbers))
         self.settle(later=0 if self.world.device.type == "cpu" or not position.seen else 1)
         self.scaler.step(self.optimizer)
         self.scaler.update()
@@ -291,6 +289,8 @@ class Trainer:
         stalled = bool(patience) and position.waited >= patience
         if stalled:
             self.on_event(Message(f"no better epoch in {patience}: stopped early after epoch {position.epoch}"))
+        if self.world.is_main_process:
+            history.write_csv(self.folder, position)
         self.on_event(EpochFinished(position.rows[-1]))
         if stalled or position.phase_epoch == self.phase.epochs:
             self.finish_phase()

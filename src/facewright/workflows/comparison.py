@@ -26,8 +26,8 @@ from facewright.report.drawing import draw_architecture
 from facewright.report.html import DatasetFacts, GeneratedImages, ReportContext, comparison_page, generated_images
 from facewright.report.targets import TargetContext, target_page
 from facewright.runs import Run
-from facewright.training import generation
-from facewright.training.balancing import balancing_of
+from facewright.training import added_images
+from facewright.training.recipe import balancing_of
 from facewright.workflows.inspection import cropper_of
 
 REPORTING = "measuring the latency and drawing the report"
@@ -189,7 +189,7 @@ def _training_counts(run: Run) -> Mapping[str, int]:
 
 def _generated(run: Run, store: PixelStore | None) -> GeneratedImages | None:
     """Put a run's generated images beside the nearest real ones; None where it has none, or the data are gone."""
-    made = generation.kept_images(run.folder) if run.recipe.sampling.plan == "generate" else None
+    made = added_images.kept_images(run.folder) if run.recipe.sampling.plan == "generate" else None
     if made is None or store is None:
         return None
     counts = _training_counts(run)
@@ -198,8 +198,8 @@ def _generated(run: Run, store: PixelStore | None) -> GeneratedImages | None:
     rows = np.array([row for row, record in enumerate(store.dataset.records) if record.path in wanted], np.int64)
     if len(rows) < 2:
         return None
-    real = generation.real_images(store, rows, made.shape[-1])
-    near = generation.nearness(made, real)
+    real = added_images.real_images(store, rows, made.shape[-1])
+    near = added_images.nearness(made, real)
     words = f"{len(made):,} of {smaller}, by a diffusion model trained on its {len(rows):,} training images; "
     made, real = (one.permute(0, 2, 3, 1).contiguous() for one in (made, real))
     return generated_images(

@@ -24,9 +24,8 @@ from facewright.faces.crops import FaceCropper, advice, sample_share, with_face_
 from facewright.faces.selection import SelectFace
 from facewright.images import png_of
 from facewright.input_spec import ColourOrder, InputSpec
-from facewright.training.generation import check_smaller_class
+from facewright.training.added_images import check_smaller_class, face_class
 from facewright.training.loading import VerificationSet
-from facewright.training.mining import face_class
 from facewright.training.recipe import Recipe
 
 SIDE = 112  # pixels: what the contact sheet shows and near duplicates are searched at

@@ -38,9 +38,9 @@ from facewright.models.summary import summarize
 from facewright.runs import LISTED, Run, RunFacts
 from facewright.training import checkpoints, history, precision, validation
 from facewright.training import recipe as recipes
-from facewright.training.assembly import assemble, data_of, even_batch, starting_network
+from facewright.training.added_images import with_generated
+from facewright.training.assembly import data_of, even_batch, starting_network, training_module
 from facewright.training.distributed import World
-from facewright.training.generation import with_generated
 from facewright.training.loading import FeatureInputs, Features, features_of
 from facewright.training.probe import FittedProbe, fit, fit_targets
 from facewright.training.recipe import Recipe
@@ -130,10 +130,11 @@ def trainer_of(job: Job) -> Trainer:
     recipe, facts = job.recipe, job.facts
     data = data_of(recipe, job.data.store, job.data.spec, job.data.split, facts.seed, job.world)
     if recipe.sampling.plan == "generate":
-        data = with_generated(data, recipe, job.folder, job.on_event, job.world)
+        data = with_generated(data, recipe, job.folder, job.on_event)
     data = dataclasses.replace(data, sets=job.data.sets)
     dtype = precision.dtype_of(facts.precision, job.world.device)
-    return assemble(recipe, job.network, data, job.folder, _saving(job), dtype, job.on_event, job.world)
+    module = training_module(recipe, job.network, data, dtype, job.on_event)
+    return Trainer(module, data, recipe, job.folder, _saving(job), job.on_event)
 
 
 def finish_job(job: Job, run: Run, result: Outcome) -> None:
@@ -272,8 +273,9 @@ def _deterministic(
     timed = timed.model_copy(update={"training": timed.training.model_copy(update={"compile": False})})
     dtype, twin = precision.dtype_of(facts.precision, world.device), copy.deepcopy(network)
     given = data_of(timed, data.store, data.spec, data.split, facts.seed, world)
+    module = training_module(timed, twin, given, dtype, ignore_event)
     with TemporaryDirectory() as folder:  # of which nothing is kept
-        trainer = assemble(timed, twin, given, Path(folder), lambda best: None, dtype, ignore_event, world)
+        trainer = Trainer(module, given, timed, Path(folder), lambda best: None)
         trainer.position.phase = len(trainer.phases) - 1
         trainer.start_phase()
         trainer.prepare_inputs()

@@ -1,4 +1,4 @@
-"""The training loop, top to bottom: phases of epochs of steps, validation, best weights, resumption to the same bits.
+"""The training loop, top to bottom: phases of epochs of steps, validation, best weights, a bit-identical resume.
 
 Everything random is a pure function of (seed, position): the order of the images, their augmentation, and the global
 generator that dropout draws from, which is seeded again at every step. So neither the number of loader workers nor a

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from facewright.data.addresses import join_address
-from facewright.data.layouts import KNOWN
-from facewright.data.sources import open_dataset
+from facewright.data.sources import KNOWN, open_dataset
 from facewright.data.targets import task_of
 from facewright.errors import BadImage, DataError, FacewrightError, UnknownName
 from fixtures.trees import BOTH, as_folder, images, listed

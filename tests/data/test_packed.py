@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from facewright.data import layouts
+from facewright.data import sources
 from facewright.data.cache import cache_clear
 from facewright.data.packed import PackedSource, PackedText
 from facewright.data.sources import open_dataset
@@ -430,7 +430,7 @@ def test_a_field_of_a_struct_may_be_the_label(tmp_path):
 
 
 def test_captions_beside_images_are_not_read_as_label_files(tmp_path, monkeypatch):
-    monkeypatch.setattr(layouts, "_MOST_TEXTS", 3)
+    monkeypatch.setattr(sources, "_MOST_TEXTS", 3)
     files = {f"{who}/{n}.png": n for who in "ab" for n in range(2)}
     captions = {f"{who}/{n}.txt": b"path,label\n" for who in "ab" for n in range(2)}
     reads = []

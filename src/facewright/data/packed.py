@@ -19,6 +19,7 @@ import threading
 import weakref
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
 
@@ -140,20 +141,15 @@ def unpacked_copy(blocks: Iterable[bytes], path: str) -> IO[bytes]:
     folder = cache_folder()
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        copy = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - the caller's to close
+        with ExitStack() as unless_whole:
+            copy = unless_whole.enter_context(tempfile.TemporaryFile(dir=folder))
+            for block in blocks:
+                copy.write(block)
+            copy.flush()
+            unless_whole.pop_all()
+            return copy
     except OSError as error:
         raise no_room(path, folder, error) from error
-    try:
-        for block in blocks:
-            try:
-                copy.write(block)
-            except OSError as error:
-                raise no_room(path, folder, error) from error
-        copy.flush()
-    except BaseException:
-        copy.close()
-        raise
-    return copy
 
 
 def no_room(path: str, folder: Path, error: OSError) -> FacewrightError:

@@ -15,18 +15,24 @@ from facewright.evaluation.number_metrics import (
     RegressionResult,
     conformal_half_width,
     cumulative_score,
+    errors_by_group,
     fit_interval,
     measure_number,
     measure_rows,
 )
+from facewright.specs import NumberSpec
 
 RANDOM = np.random.default_rng(0)
 AGES = RANDOM.uniform(3, 62, 90)
 SAID = AGES + RANDOM.normal(1, 6, 90)
 
 
+def measured(truth: object, said: object, median: float, **spec: object) -> NumberResult:
+    return measure_number(truth, said, NumberSpec(median=median, **spec), "age", "test")  # type: ignore[arg-type]
+
+
 def test_against_loops() -> None:
-    result = measure_number(AGES, SAID, 30.0, name="age", tolerance=4)
+    result = measured(AGES, SAID, 30.0, tolerance=4)
     errors = [SAID[i] - AGES[i] for i in range(90)]
     assert result.mean_absolute_error.value == pytest.approx(sum(map(abs, errors)) / 90)
     assert result.root_mean_square_error.value == pytest.approx(math.sqrt(sum(e * e for e in errors) / 90))
@@ -36,21 +42,22 @@ def test_against_loops() -> None:
 
 
 def test_ranges_are_cut_at_round_numbers_and_hold_each_image_once() -> None:
-    result = measure_number(AGES, SAID, 30.0)
+    result = measured(AGES, SAID, 30.0)
     assert [row.name for row in result.ranges] == ["0 to 20", "20 to 40", "40 to 60", "60 to 80"]
     assert sum(row.n for row in result.ranges) == 90
     young = [abs(SAID[i] - AGES[i]) for i in range(90) if AGES[i] < 20]
     assert result.ranges[0].n == len(young)
     assert result.ranges[0].mean_absolute_error.value == pytest.approx(sum(young) / len(young))
-    assert [row.name for row in measure_number([0.0, 20.0], [0, 0], 0).ranges] == ["0 to 5", "20 to 25"]  # an edge
-    assert [row.name for row in measure_number([-0.31, 0.02], [0, 0], 0).ranges] == ["-0.4 to -0.3", "0 to 0.1"]
-    assert [row.name for row in measure_number([7.0, 7.0], [6, 8], 7).ranges] == ["7"]
+    assert [row.name for row in measured([0.0, 20.0], [0, 0], 0).ranges] == ["0 to 5", "20 to 25"]  # an edge
+    assert [row.name for row in measured([-0.31, 0.02], [0, 0], 0).ranges] == ["-0.4 to -0.3", "0 to 0.1"]
+    assert [row.name for row in measured([7.0, 7.0], [6, 8], 7).ranges] == ["7"]
 
 
 def test_groups_and_unknown_images() -> None:
-    result = measure_number([10, np.nan, 20, 30], [12, 99, 20, 27], 20, groups=["b", "a", "b", ""])
+    result = measured([10, np.nan, 20, 30], [12, 99, 20, 27], 20)
     assert (result.n, result.unknown) == (3, 1)
-    assert [(row.name, row.n, row.mean_absolute_error.value) for row in result.groups] == [("b", 2, 1.0)]
+    rows = errors_by_group(np.array([10.0, 20, 30]), np.array([12.0, 20, 27]), np.array(["b", "b", ""]))
+    assert [(row.name, row.n, row.mean_absolute_error.value) for row in rows] == [("b", 2, 1.0)]
 
 
 def test_intervals_hold_what_they_promise_on_average_for_any_distribution() -> None:
@@ -59,7 +66,7 @@ def test_intervals_hold_what_they_promise_on_average_for_any_distribution() -> N
         interval = fit_interval(np.zeros(39), random.standard_cauchy(39), level=0.9)
         assert interval is not None
         held.append(np.mean(np.abs(random.standard_cauchy(50)) <= interval.half_width))
-    result = measure_number(np.zeros(4), [0, 1e9, 0, 0], 0, interval)
+    result = measured(np.zeros(4), [0, 1e9, 0, 0], 0, error=interval.half_width, calibrated=interval.n)
     assert result.interval and result.interval.coverage and result.interval.coverage.value == 0.75
     assert np.mean(held) == pytest.approx(0.9, abs=0.012)  # exactly 36 / 40; the standard error is 0.003
 
@@ -80,12 +87,11 @@ def test_the_cumulative_score_counts_the_tolerance_itself() -> None:
 @pytest.mark.parametrize(
     ("call", "error"),
     [
-        (lambda: measure_number([np.nan], [1.0], 0), Undefined),
-        (lambda: measure_number([1.0], [np.nan], 0), UsageError),
-        (lambda: measure_number([1.0], [[1.0]], 0), UsageError),
-        (lambda: measure_number([np.inf], [1.0], 0), UsageError),
-        (lambda: measure_number([1.0], [1.0], 0, groups=["a", "b"]), UsageError),
-        (lambda: measure_number([1.0], [1.0], 0, tolerance=-1), UsageError),
+        (lambda: measured([np.nan], [1.0], 0), Undefined),
+        (lambda: measured([1.0], [np.nan], 0), UsageError),
+        (lambda: measured([1.0], [[1.0]], 0), UsageError),
+        (lambda: measured([np.inf], [1.0], 0), UsageError),
+        (lambda: cumulative_score([1.0], [1.0], tolerance=-1), UsageError),
         (lambda: fit_interval([1.0], [1.0], level=1.0), UsageError),
     ],
 )
@@ -95,7 +101,8 @@ def test_refusals(call: object, error: type[FacewrightError]) -> None:
 
 
 def test_a_result_survives_json() -> None:
-    result = measure_number(AGES, SAID, 30.0, fit_interval(AGES, SAID), groups=["a", "b"] * 45)
+    result = measured(AGES, SAID, 30.0, error=5.0, calibrated=90)
+    result = result.replace(groups=errors_by_group(AGES, SAID, np.array(["a", "b"] * 45)))
     facts = json.loads(json.dumps(result.to_dict(), allow_nan=False))
     assert NumberResult.model_validate(facts) == result
     assert facts["interval"]["coverage"].keys() == {"value", "low", "high", "n"}

@@ -10,13 +10,16 @@ from facewright.metrics.binary import (
     binary_errors,
     choose_binary_threshold,
     expected_performance_curve,
-    half_total_error_rate,
 )
 from facewright.metrics.intervals import wilson
 from facewright.metrics.verification import roc, tar_at_far
 
 POSITIVE, NEGATIVE = [0.75, 0.5, 0.5, 0.25], [0.5, 0.25, 0.0, 0.0, 0.0]
 coarse = st.lists(st.integers(-4, 4).map(lambda i: i / 4), min_size=1, max_size=20)
+
+
+def hter(positive, negative, threshold: float) -> float:
+    return binary_errors(positive, negative, threshold).hter.value
 
 
 def wrong_formula(accepted_negatives: int, rejected_positives: int, samples: int) -> float:
@@ -43,7 +46,7 @@ def test_each_error_is_a_share_of_its_own_class() -> None:
 def test_errors_by_hand(threshold, far, frr) -> None:
     errors = binary_errors(POSITIVE, NEGATIVE, threshold)
     assert (errors.far.value, errors.frr.value) == (far, frr)
-    assert errors.hter.value == half_total_error_rate(POSITIVE, NEGATIVE, threshold) == (far + frr) / 2
+    assert errors.hter.value == (far + frr) / 2
     assert errors.far == wilson(round(far * 5), 5)
     assert errors.frr == wilson(round(frr * 4), 4)
     assert errors.hter.n == 9
@@ -79,8 +82,8 @@ def test_thresholds_by_name(rule, threshold) -> None:
 @settings(deadline=None, max_examples=100)
 @given(positive=coarse, negative=coarse)
 def test_no_threshold_has_a_smaller_hter(positive, negative) -> None:
-    best = half_total_error_rate(positive, negative, choose_binary_threshold(positive, negative, "min-hter"))
-    every = [half_total_error_rate(positive, negative, t) for t in np.arange(-9, 10) / 8]
+    best = hter(positive, negative, choose_binary_threshold(positive, negative, "min-hter"))
+    every = [hter(positive, negative, t) for t in np.arange(-9, 10) / 8]
     assert best == pytest.approx(min(every), abs=1e-12)  # the mean of two shares, either way round
 
 
@@ -125,7 +128,7 @@ def test_the_middle_of_the_curve_is_the_least_hter() -> None:
     curve = expected_performance_curve(*parts)
     middle = curve.weights.index(0.5)
     assert curve.thresholds[middle] == choose_binary_threshold(*parts[0], "min-hter")
-    assert curve.hter[middle] == half_total_error_rate(*parts[1], curve.thresholds[middle])
+    assert curve.hter[middle] == hter(*parts[1], curve.thresholds[middle])
     assert list(curve.thresholds) == sorted(curve.thresholds)  # the dearer a false accept, the stricter
 
 
@@ -147,7 +150,7 @@ def test_accepting_nothing_is_a_choice() -> None:
 )
 def test_scores_that_are_none(positive, negative, threshold, error) -> None:
     with pytest.raises(error):
-        half_total_error_rate(positive, negative, threshold)
+        hter(positive, negative, threshold)
 
 
 def test_weights_outside_the_unit_interval() -> None:

@@ -26,8 +26,7 @@ def advise(entries: Sequence[Entry], pairs: Sequence[Pair]) -> tuple[str, ...]:
     Args:
         entries: at least one, tested on the same images. pairs: every two of them.
     Returns:
-        Plain sentences without markup, in that order, then what limits them. Names of models stand in them as they are:
-        whoever puts them into a page escapes them.
+        Plain sentences in that order, then what limits them; names of models stand in them as they are, not escaped.
     """
     trained = [entry for entry in entries if converged(entry.history)]
     rising = _not_converged([entry for entry in entries if entry not in trained])
@@ -54,10 +53,7 @@ def ranking(entries: Sequence[Entry]) -> list[Entry]:
 
 
 def reached(history: Sequence[EpochRow], share: float = REACHED) -> EpochRow | None:
-    """The first epoch whose validation accuracy is at least this share of the best one of the history.
-
-    None where there is no history or no validation image was ever classified rightly.
-    """
+    """The first epoch whose validation accuracy is at least this share of the best; None: never above 0."""
     best = max((row.validation_accuracy for row in history), default=0.0)
     if best <= 0:
         return None
@@ -65,10 +61,7 @@ def reached(history: Sequence[EpochRow], share: float = REACHED) -> EpochRow | N
 
 
 def validation_volatility(history: Sequence[EpochRow]) -> float | None:
-    """Return the mean change of the validation accuracy from one epoch to the next over the last half, in [0, 1].
-
-    None for fewer than four epochs, which have no second half to speak of.
-    """
+    """Return the mean change of the validation accuracy by epoch over the last half; None: fewer than four epochs."""
     if len(history) < 4:
         return None
     late = [row.validation_accuracy for row in history[len(history) // 2 :]]
@@ -117,10 +110,13 @@ def _accuracy(best: Entry, entries: Sequence[Entry], pairs: Sequence[Pair]) -> s
     equals = [entry for entry in others if _pair(best, entry, pairs).within_noise]
     worse = [entry for entry in others if not _pair(best, entry, pairs).within_noise]
     if not equals:
-        p = max(_corrected(_pair(best, entry, pairs)) for entry in worse)
-        return f"For accuracy take {best.name}: {first}, better than {_names(worse)} by more than chance ({_p(p)})."
-    rest = f" {_names(worse)} {_is_are(worse)} worse by more than chance." if worse else ""
-    gaps = _join([f"{entry.name} ({_behind(best, entry)})" for entry in equals])
+        tested = [_pair(best, entry, pairs) for entry in worse]
+        p = max(pair.p_value if pair.holm_p_value is None else pair.holm_p_value for pair in tested)
+        chance = "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+        return f"For accuracy take {best.name}: {first}, better than {_names(worse)} by more than chance ({chance})."
+    rest = f" {_names(worse)} {'is' if len(worse) == 1 else 'are'} worse by more than chance." if worse else ""
+    behind = [(entry.name, _gap(best, entry)) for entry in equals]
+    gaps = _join([f"{name} ({f'{_points(gap)} behind' if gap else 'equal'})" for name, gap in behind])
     return (
         f"For accuracy {best.name} came first with {first}, with no measurable difference from {gaps}."
         f"{rest} {_among([best, *equals])}"
@@ -275,14 +271,6 @@ def _pair(a: Entry, b: Entry, pairs: Sequence[Pair]) -> Pair:
     return next(pair for pair in pairs if {pair.a, pair.b} == {a.name, b.name})
 
 
-def _corrected(pair: Pair) -> float:
-    return pair.p_value if pair.holm_p_value is None else pair.holm_p_value
-
-
-def _behind(best: Entry, other: Entry) -> str:
-    return "equal" if _gap(best, other) == 0 else f"{_points(_gap(best, other))} behind"
-
-
 def _gap(best: Entry, other: Entry) -> float:
     return best.test.accuracy.value - other.test.accuracy.value
 
@@ -296,10 +284,6 @@ def _points(share: float) -> str:
     return f"{value} point" if value == "1.0" else f"{value} points"
 
 
-def _p(value: float) -> str:
-    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
-
-
 def _ms(entry: Entry) -> str:
     return f"{entry.latency.median_ms:.1f} ms an image"
 
@@ -311,10 +295,6 @@ def _parameters(entry: Entry) -> str:
 
 def _names(entries: Sequence[Entry]) -> str:
     return _join([entry.name for entry in entries])
-
-
-def _is_are(entries: Sequence[Entry]) -> str:
-    return "is" if len(entries) == 1 else "are"
 
 
 def _join(parts: Sequence[str]) -> str:

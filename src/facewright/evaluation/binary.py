@@ -23,7 +23,6 @@ from facewright.metrics.binary import (
     choose_binary_threshold,
     choose_class_threshold,
     expected_performance_curve,
-    half_total_error_rate,
     mean_of,
 )
 from facewright.metrics.intervals import Rate, wilson
@@ -37,27 +36,23 @@ Scores = tuple[list[float], list[str | None]]
 
 
 def evaluate_binary(
-    validation: tuple[ArrayLike, ArrayLike],
-    test: tuple[ArrayLike, ArrayLike],
-    rule: str = "min-hter",
-    classes: tuple[str, str] = ("negative", "positive"),
+    validation: Sides, test: Sides, rule: str = "min-hter", classes: tuple[str, str] = ("negative", "positive")
 ) -> BinaryResult:
     """Measure a binary task by HTER, EER and EPC.
 
     Args:
-        validation, test: scores (N,), the higher the likelier positive, and whether each is positive, (N,) bool.
+        validation, test: scores of the positives (P,) and of the negatives (Q,).
         rule: "min-hter", "eer" or "far=X", on the validation part.
         classes: the negatives' and the positives' name.
     Raises:
-        EmptyScores: a part lacks a class. DataError: a score is not finite. UsageError: not the same images.
-        UnknownName: no such rule. Undefined: the negatives of the validation part are too few for X.
+        EmptyScores: a part lacks a class. DataError: a score is not finite. UnknownName: no such rule.
+        Undefined: the negatives of the validation part are too few for X.
     Source: docs/protocols.md, "Binary tasks and HTER".
     """
-    chosen_on, scored_on = _sides(validation, "validation"), _sides(test, "test")
-    threshold = choose_class_threshold(*chosen_on, rule, classes, "validation")
-    return _rates(threshold, scored_on).replace(
-        validation_hter=half_total_error_rate(*chosen_on, threshold.value),
-        epc=expected_performance_curve(chosen_on, scored_on),
+    threshold = choose_class_threshold(*validation, rule, classes, "validation")
+    return _rates(threshold, test).replace(
+        validation_hter=binary_errors(*validation, threshold.value).hter.value,
+        epc=expected_performance_curve(validation, test),
     )
 
 
@@ -96,7 +91,7 @@ def _rates(threshold: Threshold, test: Sides) -> BinaryResult:
     )
 
 
-def two_sides_of(predictions: Predictions) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def two_sides_of(predictions: Predictions) -> Sides:
     """The probabilities of the second class, of its own images (P,) and of those of the first (Q,)."""
     scores, positive = labelled_scores(predictions)
     return scores[positive], scores[~positive]
@@ -112,9 +107,7 @@ def class_threshold_of(validation: Predictions, classes: tuple[str, ...], rule: 
     """The threshold that a rule chooses on the validation part; None where that part lacks one of the two classes.
 
     Args:
-        validation: what the model said of the validation part.
-        classes: of the model; None also where they are not two.
-        data: what these images are, for the record.
+        classes: of the model; None also where they are not two. data: what these images are, for the record.
     Raises:
         UnknownName: no such rule. DataError: a score is not finite.
         Undefined: no threshold meets the rule's false-accept rate (too few images of the first class, or equal scores).
@@ -132,25 +125,14 @@ def evaluate_two_classes(
 
     That is where a part lacks one of the classes, where no threshold meets the rule, or where there are other classes.
 
-    Args: as `threshold_of`; test: what the model said of the images to measure on.
-    Raises: UnknownName: no such rule. DataError: a score is not finite.
+    Raises: as `class_threshold_of`, without Undefined.
     """
     if len(classes) != 2:
         return None
     try:
-        return evaluate_binary(labelled_scores(validation), labelled_scores(test), rule, (classes[0], classes[1]))
+        return evaluate_binary(two_sides_of(validation), two_sides_of(test), rule, (classes[0], classes[1]))
     except (EmptyScores, Undefined):
         return None
-
-
-def _sides(part: tuple[ArrayLike, ArrayLike], name: str) -> Sides:
-    scores, positive = np.asarray(part[0], dtype=np.float64), np.asarray(part[1])
-    if scores.ndim != 1 or scores.shape != positive.shape:
-        raise UsageError(f"{name}: expected scores and labels (N,), got {scores.shape} and {positive.shape}")
-    if not np.isin(positive, (0, 1)).all():
-        raise UsageError(f"{name}: expected labels that say yes or no (true or false, 1 or 0)")
-    truth = positive.astype(bool)
-    return scores[truth], scores[~truth]
 
 
 class AttackRow(Record):
@@ -178,9 +160,8 @@ class AttackResult(Record):
 def evaluate_attacks(scores: ArrayLike, attacks: Sequence[str | None], threshold: float, chosen: str) -> AttackResult:
     """Measure presentation attack detection.
 
-    APCER is taken for each attack type, and the highest counts: a mean over types hides the attack that works. Rates
-    have Wilson intervals. The lower bound of the highest APCER is the highest lower bound of all types, the upper
-    likewise; the ACER's interval combines the two rates' as that of the HTER does.
+    The highest APCER of all attack types counts: a mean over types hides the attack that works. Its lower bound is the
+    highest lower bound of all types (Wilson's), the upper likewise; the ACER's interval is made as the HTER's.
 
     Args:
         scores: (N,), the higher the likelier bona fide. attacks: (N,) the type of each attack; None: bona fide.
@@ -228,8 +209,8 @@ def evaluate_scores(path: Path, threshold: float | None, validation: Path | None
     """Measure a file of scores at a threshold that is given, or at the EER of other scores.
 
     Raises:
-        UsageError: not exactly one of the two is given, or both files are one. DataError, EmptyScores: as
-        `read_scores`, `evaluate_attacks`.
+        UsageError: not exactly one of the two is given, or both files are one. Others: as `read_scores`,
+        `evaluate_attacks`.
     """
     if (threshold is None) == (validation is None):
         raise UsageError("--task attack needs --threshold X, or --validation CSV to choose it on")

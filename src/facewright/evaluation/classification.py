@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import ClassVar, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from pydantic import Field
 
 from facewright.errors import DataError, EmptyScores, Undefined, UsageError
@@ -198,15 +198,12 @@ def _some(names: Sequence[str]) -> str:
 def classify(predictions: Predictions, classes: tuple[str, ...], split: str) -> ClassificationResult:
     """Measure a closed-set classifier on one part of a dataset.
 
-    The intervals of shares are Wilson's; those of macro means are bootstraps over images of each class, or over
-    classes where these have too few (`intervals.resamples_classes`). The predicted class is the first of the highest
-    probabilities. A class without an image has no row values and no part in macro means; a class that is never
-    predicted has no precision, which counts as 0 in the macro mean.
+    The intervals of shares are Wilson's; those of macro means are bootstraps (`intervals.bootstraps`). The predicted
+    class is the first of the highest probabilities. A class without an image has no row values and no part in macro
+    means; a class that is never predicted has no precision, which counts as 0 in the macro mean.
 
     Args:
-        predictions: N images with probabilities (N, C).
-        classes: the C names, in the order of the columns.
-        split: the part's name: "train", "validation" or "test".
+        predictions: N images with probabilities (N, C). classes: the C names, in the order of the columns.
     Raises:
         EmptyScores: no image. DataError: a probability that is not finite or lies outside [0, 1], or a row that does
         not sum to one. UsageError: shapes or labels that do not fit.
@@ -233,10 +230,14 @@ def classify(predictions: Predictions, classes: tuple[str, ...], split: str) -> 
         weighted_recall=metrics.weighted(metrics.recall(counts), counts),
         weighted_f1=metrics.weighted(metrics.f1(counts), counts),
         macro_auc=metrics.defined_mean([row.auc for row in rows]),
-        micro_auc=None if scores is None else _auc((labels[:, None] == np.arange(count)).ravel(), scores.ravel()),
+        micro_auc=None
+        if scores is None
+        else _defined(metrics.roc_auc, (labels[:, None] == np.arange(count)).ravel(), scores.ravel()),
         macro_average_precision=metrics.defined_mean([row.average_precision for row in rows]),
         calibration_error=calibration.expected_calibration_error(ranked.probabilities[:, 0], guessed == labels),
-        confusion=_confusion(labels, guessed, count) if count <= MATRIX else None,
+        confusion=tuple(map(tuple, metrics.confusion_matrix(labels, guessed, count).tolist()))
+        if count <= MATRIX
+        else None,
         mistakes=_mistakes(classes, labels, guessed) if count > MATRIX else None,
         scores_kept=scores is not None,
         classes_with_images=int((counts.labelled > 0).sum()) if len(rows) < count else None,
@@ -290,20 +291,16 @@ def _class_row(
     classes: tuple[str, ...], number: int, labels: NDArray[np.int64], scores: NDArray[np.float64] | None, counts: Tally
 ) -> ClassRow:
     hits, labelled, predicted = (int(part[number]) for part in (counts.hits, counts.labelled, counts.predicted))
-    own = labels == number if scores is not None else None
+    own = None if scores is None else scores[:, number]
     return ClassRow(
         name=classes[number],
         n=labelled,
         precision=_share(hits, predicted),
         recall=_share(hits, labelled),
         f1=2 * hits / (labelled + predicted) if labelled + predicted else None,
-        auc=None if own is None or scores is None else _auc(own, scores[:, number]),
-        average_precision=None if own is None or scores is None else _average_precision(own, scores[:, number]),
+        auc=None if own is None else _defined(metrics.roc_auc, labels == number, own),
+        average_precision=None if own is None else _defined(metrics.average_precision, labels == number, own),
     )
-
-
-def _confusion(labels: NDArray[np.int64], guessed: NDArray[np.int64], count: int) -> tuple[tuple[int, ...], ...]:
-    return tuple(map(tuple, metrics.confusion_matrix(labels, guessed, count).tolist()))
 
 
 def _mistakes(classes: tuple[str, ...], labels: NDArray[np.int64], guessed: NDArray[np.int64]) -> tuple[Mistake, ...]:
@@ -323,15 +320,10 @@ def _share(k: int, n: int) -> Rate | None:
     return wilson(k, n) if n > 0 else None
 
 
-def _auc(positive: NDArray[np.bool_], scores: NDArray[np.float64]) -> float | None:
+def _defined(
+    measure: Callable[[ArrayLike, ArrayLike], float], positive: NDArray[np.bool_], scores: NDArray[np.float64]
+) -> float | None:
     try:
-        return metrics.roc_auc(positive, scores)
-    except Undefined:
-        return None
-
-
-def _average_precision(positive: NDArray[np.bool_], scores: NDArray[np.float64]) -> float | None:
-    try:
-        return metrics.average_precision(positive, scores)
+        return measure(positive, scores)
     except Undefined:
         return None

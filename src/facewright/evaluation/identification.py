@@ -59,8 +59,7 @@ def identify(
 
     Args:
         embeddings: (N, D) unit vectors. identities: (N,) names or numbers.
-        seed: of the split. nonmated: share of the people who are not enrolled. enrolled: images per person.
-        fpirs: targets; those that the non-mated probes cannot resolve are omitted.
+        seed, nonmated, enrolled: as `open_set_split`. fpirs: targets; those that cannot be resolved are omitted.
     Raises:
         Undefined: fewer than two people, or no image is left for a mated probe. UsageError: shapes that do not fit.
         DataError: an embedding that is not finite.

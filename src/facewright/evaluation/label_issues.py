@@ -6,7 +6,7 @@ the rest of their class; mixed-identity classes, as if the photos of two people 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -17,6 +17,7 @@ from facewright.metrics.intervals import Rate, wilson
 from facewright.metrics.label_issues import (
     CHANCE,
     SEPARATION,
+    Parts,
     class_similarity,
     confident_joint,
     estimated_errors,
@@ -152,32 +153,23 @@ def compare_with_classes(
     if threshold is not None:  # images of other classes in a class do not make it a mixed-identity class
         elsewhere = {row.path for row in outliers if row.nearest_likeness > threshold}
         rows = np.array([row for row, path in enumerate(paths) if path not in elsewhere], np.int64)
-        parted = _parted(paths, labels, classes, embeddings, groups, rows)
+        of_class = {name: rows[labels[rows] == number] for number, name in enumerate(classes)}
+        parted = _parted(paths, {name: parts_of(embeddings, mine, groups) for name, mine in of_class.items()})
     return EmbeddingEvidence(strangers=outliers, threshold=threshold, chance=CHANCE, parted=parted, refused=refused)
 
 
-def _parted(
-    paths: Sequence[str],
-    labels: NDArray[np.int64],
-    classes: tuple[str, ...],
-    embeddings: NDArray[np.float32],
-    groups: Sequence[str],
-    rows: NDArray[np.int64],
-) -> tuple[PartedClass, ...]:
-    """The mixed-identity classes among `rows`, the clearest first."""
-    found = []
-    for number, name in enumerate(classes):
-        parts = parts_of(embeddings, rows[labels[rows] == number], groups)
-        if parts is not None and parts.separation >= SEPARATION:
-            smaller, larger = (tuple(paths[row] for row in side.tolist()) for side in (parts.smaller, parts.larger))
-            found.append(
-                PartedClass(
-                    label=name,
-                    smaller=smaller,
-                    larger=larger,
-                    within=parts.within,
-                    across=parts.across,
-                    separation=parts.separation,
-                )
-            )
+def _parted(paths: Sequence[str], cut: Mapping[str, Parts | None]) -> tuple[PartedClass, ...]:
+    """The mixed-identity classes among the ones cut in two, the clearest first."""
+    found = [
+        PartedClass(
+            label=name,
+            smaller=tuple(paths[row] for row in parts.smaller.tolist()),
+            larger=tuple(paths[row] for row in parts.larger.tolist()),
+            within=parts.within,
+            across=parts.across,
+            separation=parts.separation,
+        )
+        for name, parts in cut.items()
+        if parts is not None and parts.separation >= SEPARATION
+    ]
     return tuple(sorted(found, key=lambda parted: -parted.separation))

@@ -18,8 +18,8 @@ from numpy.typing import ArrayLike, NDArray
 from facewright.errors import Undefined, UsageError
 from facewright.metrics.intervals import RESAMPLES, Rate, clopper_pearson, wilson
 from facewright.records import Count, Number, Record
+from facewright.specs import NumberSpec
 
-TOLERANCE = 5.0  # of the cumulative score: years in the papers on ages
 RANGES = 6  # at most, of the table of errors by range
 Array = NDArray[np.float64]
 _BLOCK = 4_000_000  # resampled rows held at once
@@ -128,8 +128,7 @@ def fit_interval(truth: ArrayLike, predicted: ArrayLike, level: float = 0.9) -> 
     """Fit prediction intervals on the validation part; None: too few images for this level.
 
     Args:
-        truth: (N,) NaN where unknown. predicted: (N,) by a model that was not trained on these images.
-        level: in (0, 1), the share of images whose interval is to hold the truth.
+        truth, predicted: as `measure_number`. level: in (0, 1), the share of images whose interval holds the truth.
     Raises:
         UsageError: lengths differ, a prediction is not finite, or no such level.
     >>> fit_interval([1.0, 2.0, 3.0, 4.0], [1.0, 2.5, 3.0, 5.0], level=0.6).half_width
@@ -142,55 +141,43 @@ def fit_interval(truth: ArrayLike, predicted: ArrayLike, level: float = 0.9) -> 
         return None
 
 
-def measure_number(
-    truth: ArrayLike,
-    predicted: ArrayLike,
-    baseline: float,
-    interval: PredictionInterval | None = None,
-    *,
-    name: str = "number",
-    split: str = "test",
-    tolerance: float = TOLERANCE,
-    groups: Sequence[str] = (),
-) -> NumberResult:
+def measure_number(truth: ArrayLike, predicted: ArrayLike, spec: NumberSpec, name: str, split: str) -> NumberResult:
     """Measure predictions of a number.
 
     Args:
         truth: (N,) NaN where unknown: such an image has no part. predicted: (N,) finite.
-        baseline: the constant prediction to compare with: the median of the training part.
-        interval: fitted on the validation part, see `fit_interval`.
+        spec: with the median of the training part, the constant prediction to compare with.
         name: of the number. split: the part of the data.
-        tolerance: of the cumulative score, in the number's units.
-        groups: N names, or none; "" is no group.
     Raises:
         Undefined: the number is known of no image. UsageError: lengths differ, or a value is not finite.
-    >>> result = measure_number([20.0, 30.0, 41.0], [22.0, 31.0, 33.0], baseline=30.0)
+    >>> result = measure_number([20.0, 30.0, 41.0], [22.0, 31.0, 33.0], NumberSpec(median=30.0), "age", "test")
     >>> result.mean_absolute_error.value.__round__(3), result.baseline_mean_absolute_error.value
     (3.667, 7.0)
     """
-    true, said, known = _known(truth, predicted)
+    assert spec.median is not None, "measured on the training part"
+    true, said, unknown = _known(truth, predicted)
     if not true.size:
         raise Undefined(f"{name}: known of no image: nothing to measure")
-    if groups and len(groups) != len(known):
-        raise UsageError(f"expected a group for each of {len(known)} images, got {len(groups)}")
-    held = np.abs(said - true) <= interval.half_width if interval else None
+    interval = None
+    if spec.error is not None and spec.calibrated is not None:
+        held = int((np.abs(said - true) <= spec.error).sum())
+        coverage = clopper_pearson(held, true.size)
+        interval = PredictionInterval(level=spec.level, half_width=spec.error, n=spec.calibrated, coverage=coverage)
     return NumberResult(
         name=name,
         split=split,
         n=len(true),
-        unknown=len(known) - len(true),
+        unknown=unknown,
         mean_absolute_error=mean_absolute_error(true, said),
         root_mean_square_error=root_mean_square_error(true, said),
         r2=r2(true, said),
         bias=float((said - true).mean()),
-        tolerance=tolerance,
-        cumulative_score=cumulative_score(true, said, tolerance),
-        baseline=baseline,
-        baseline_mean_absolute_error=mean_absolute_error(true, np.full_like(true, baseline)),
-        interval=interval
-        and interval.replace(coverage=None if held is None else clopper_pearson(int(held.sum()), held.size)),
+        tolerance=spec.tolerance,
+        cumulative_score=cumulative_score(true, said, spec.tolerance),
+        baseline=spec.median,
+        baseline_mean_absolute_error=mean_absolute_error(true, np.full_like(true, spec.median)),
+        interval=interval,
         ranges=tuple(_row(label, true[at], said[at]) for label, at in _ranges(true)),
-        groups=errors_by_group(true, said, np.array(groups, np.str_)[known]) if groups else (),
     )
 
 
@@ -226,15 +213,15 @@ def _ranges(truth: Array) -> list[tuple[str, NDArray[np.bool_]]]:
     return [(f"{edges[k - 1]:.6g} to {edges[k]:.6g}", place == k) for k in used]
 
 
-def _known(truth: ArrayLike, predicted: ArrayLike) -> tuple[Array, Array, NDArray[np.bool_]]:
-    """Return truth and prediction of the images where the number is known, and (N,) where that is."""
+def _known(truth: ArrayLike, predicted: ArrayLike) -> tuple[Array, Array, int]:
+    """Return truth and prediction of the images where the number is known, and of how many it is not."""
     true, said = np.asarray(truth, np.float64), np.asarray(predicted, np.float64)
     if true.ndim != 1 or true.shape != said.shape:
         raise UsageError(f"expected one true number and one prediction an image, got {true.shape} and {said.shape}")
     if not np.isfinite(said).all() or np.isinf(true).any():
         raise UsageError("expected finite numbers and predictions; NaN only for an unknown number")
     known = ~np.isnan(true)
-    return true[known], said[known], known
+    return true[known], said[known], int((~known).sum())
 
 
 def mean_absolute_error(truth: ArrayLike, predicted: ArrayLike, seed: int = 0) -> Rate:
@@ -242,7 +229,6 @@ def mean_absolute_error(truth: ArrayLike, predicted: ArrayLike, seed: int = 0) -
 
     Args:
         truth, predicted: (N,) or (N, K), finite, in the targets' units.
-        seed: of the bootstrap.
     Raises:
         Undefined: no row. UsageError: shapes differ, or a value is not finite.
     >>> mean_absolute_error([1.0, 2.0, 3.0, 4.0], [1.0, 2.5, 3.0, 2.5]).value
@@ -286,11 +272,7 @@ def r2(truth: ArrayLike, predicted: ArrayLike) -> float | None:
 def cumulative_score(truth: ArrayLike, predicted: ArrayLike, tolerance: float = 5.0) -> Rate:
     """Compute the share of rows with an absolute error of at most `tolerance`, with Wilson's interval.
 
-    Args:
-        truth, predicted: (N,), finite, in the target's units.
-        tolerance: finite, at least 0, in the same units.
-    Raises:
-        Undefined: no row. UsageError: shapes differ, or a value is not finite.
+    Args, Raises: as `mean_absolute_error`; tolerance: finite, at least 0, in the same units.
     Source: Geng, Zhou and Smith-Miles, "Automatic age estimation based on facial aging patterns", PAMI 29 (2007).
     >>> cumulative_score([20.0, 30.0, 40.0, 50.0], [25.0, 36.0, 40.0, 49.0]).value
     0.75
@@ -304,8 +286,7 @@ def cumulative_score(truth: ArrayLike, predicted: ArrayLike, tolerance: float = 
 def conformal_half_width(residuals: ArrayLike, coverage: float = 0.9) -> float:
     """Compute half the width of split-conformal prediction intervals: prediction ± this holds the truth.
 
-    It does so for a new row of the same kind with at least the probability asked for, whatever the distribution of the
-    errors, on average over the rows it is fitted on.
+    For a new row of the same kind with at least the probability asked for, whatever the distribution of the errors.
 
     Args:
         residuals: (N,) errors on rows that the model was not trained on; the sign has no effect.

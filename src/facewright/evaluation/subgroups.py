@@ -71,10 +71,8 @@ def rates_by_group(
     """Compute FMR and FNMR of each group at one threshold.
 
     Args:
-        scores: (P,) cosines; NaN for a pair without a score, which has no part.
-        same: (P,) true for pairs of one person.
+        scores: (P,) cosines; NaN for a pair without a score, which has no part. same: (P,) true for one person.
         groups: P pairs of the groups of both images; "" is unknown.
-        threshold: a pair is accepted from this score on.
         column: the name of the groups. chosen: how the threshold was chosen, in words.
     Raises:
         UsageError: lengths differ, or no pair lies within one group.
@@ -105,9 +103,7 @@ def rates_of_all_pairs(
 ) -> Subgroups:
     """Compute `rates_by_group` over every pair of images, a block at a time.
 
-    Args:
-        vectors: (N, D) unit vectors. people: (N,). groups: N names; "" is unknown.
-        threshold, column, chosen: as `rates_by_group`.
+    Args: as `rates_by_group`, of (N, D) unit vectors, N people and N groups.
     Raises:
         UsageError: no group has two images.
     """

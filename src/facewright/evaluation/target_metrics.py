@@ -19,8 +19,6 @@ from facewright.metrics.classification import average_precision_rate, defined_me
 from facewright.metrics.intervals import Rate, complement, normal_quantile, not_a_point, wilson
 from facewright.records import Record
 
-Scores = NDArray[np.float64]
-
 Floats = NDArray[np.float64]
 
 
@@ -67,7 +65,6 @@ def measure_attributes(
         targets: (N, A) 1 for yes, 0 for no, NaN for unknown.
         thresholds: (A,) chosen on other data, see `targets.attribute_thresholds`; yes iff score >= threshold.
         names: of the A attributes.
-        split: the part of the data.
     Raises:
         UsageError: shapes or names that do not fit, or a target that is neither. DataError: a score that is not finite.
         Undefined: nothing is known of any image.
@@ -106,7 +103,7 @@ def measure_attributes(
     )
 
 
-def checked_attributes(scores: ArrayLike, targets: ArrayLike) -> tuple[Scores, Scores]:
+def checked_attributes(scores: ArrayLike, targets: ArrayLike) -> tuple[Floats, Floats]:
     """Return scores and targets as (N, A) floats.
 
     Raises:
@@ -122,7 +119,7 @@ def checked_attributes(scores: ArrayLike, targets: ArrayLike) -> tuple[Scores, S
     return values, truth
 
 
-def _row(name: str, scores: Scores, truth: Scores, threshold: float, images: int) -> AttributeRow:
+def _row(name: str, scores: Floats, truth: Floats, threshold: float, images: int) -> AttributeRow:
     """Measure one attribute on the images where it is known; `images` of the part in all."""
     yes, n = truth == 1, len(truth)
     count = int(yes.sum())
@@ -194,7 +191,7 @@ def measure_votes(probabilities: ArrayLike, votes: ArrayLike, names: Sequence[st
     Args:
         probabilities: (N, C), rows sum to one.
         votes: (N, C) counts, whole numbers >= 0; a row of zeros or NaN is unknown.
-        names: of the C classes. split: the part of the data.
+        names: of the C classes.
     Raises:
         UsageError: shapes that differ, or votes that are no counts. DataError: a probability is not finite.
         Undefined: no image has a vote.

@@ -16,7 +16,6 @@ from facewright.errors import EmptyScores, RunError, Undefined, UsageError
 from facewright.evaluation.classification import ClassificationResult, Predictions, classify
 from facewright.evaluation.number_metrics import (
     NumberResult,
-    PredictionInterval,
     errors_by_group,
     fit_interval,
     measure_number,
@@ -27,7 +26,7 @@ from facewright.files import csv_text, plain_cell, write_atomic
 from facewright.metrics.binary import DEFAULT_THRESHOLD, choose_class_threshold
 from facewright.metrics.thresholds import ATTRIBUTE, Threshold
 from facewright.records import Record
-from facewright.specs import NumberSpec, TargetColumns, TaskSpec
+from facewright.specs import TargetColumns, TaskSpec
 
 
 @dataclass(frozen=True)
@@ -60,9 +59,7 @@ def attribute_thresholds(
 ) -> tuple[tuple[Threshold, ...], tuple[str, ...]]:
     """Choose a threshold for each attribute on the validation part.
 
-    Args:
-        rule: as `metrics.binary.choose_binary_threshold`.
-        data: what the images are, for the record.
+    Args: rule, data: as `metrics.binary.choose_class_threshold`.
     Returns:
         The thresholds, and why the others have none.
     Raises:
@@ -101,7 +98,6 @@ def measure_targets(
     Args:
         task: of the model; its numbers have a median.
         limits: the threshold of each attribute by its name; 0.5 where there is none.
-        split: the part's name.
     Raises:
         As `measure_attributes`, `measure_number`, `classify` and `measure_votes`.
     """
@@ -114,7 +110,7 @@ def measure_targets(
         if not (~np.isnan(truth)).any():
             undefined.append(target.name)
         elif target.number is not None:
-            found["number"][target.name] = _number(target.name, target.number, truth[:, 0], values[:, 0], split)
+            found["number"][target.name] = measure_number(truth[:, 0], values[:, 0], target.number, target.name, split)
         elif target.kind == "classes":
             known = ~np.isnan(truth[:, 0])
             paths = tuple(path for path, kept in zip(predictions.paths, known, strict=True) if kept)
@@ -143,16 +139,6 @@ def _attributes(
     names = [part.target.name for part in parts]
     values = predictions.values[:, [part.values.start for part in parts]]
     return measure_attributes(values, truth, [limits.get(name, DEFAULT_THRESHOLD) for name in names], names, split)
-
-
-def _number(
-    name: str, spec: NumberSpec, truth: NDArray[np.float64], values: NDArray[np.float64], split: str
-) -> NumberResult:
-    assert spec.median is not None, "measured on the training part"
-    interval = None
-    if spec.error is not None and spec.calibrated is not None:
-        interval = PredictionInterval(level=spec.level, half_width=spec.error, n=spec.calibrated)
-    return measure_number(truth, values, spec.median, interval, name=name, split=split, tolerance=spec.tolerance)
 
 
 def _values(predictions: TargetPredictions, part: TargetColumns) -> NDArray[np.float64]:
@@ -219,8 +205,7 @@ def with_groups(
     clear majority, of numbers the errors.
 
     Args:
-        result: of these predictions.
-        limits: the threshold of each attribute by its name; 0.5 where there is none.
+        result, limits: of these predictions, as `measure_targets`.
         groups: of each image; "" is unknown. column: their name.
     Raises:
         UsageError: no image has a group, or their number differs.

@@ -102,15 +102,13 @@ def verify_pairs(
     """Measure a verifier on scored pairs.
 
     The accuracy is at a threshold chosen on other pairs: the one given; or, over folds, the best of the other folds;
-    or, where only the people are known, over two halves that share no person (pairs across the halves are then in
-    neither); else there is no accuracy. A failure to acquire counts as an error in the accuracy, and has no part in the
-    rates below it, which are those of comparison (ISO/IEC 19795-1).
+    or, where only the people are known, over two halves that share no person; else there is none. A failure to acquire
+    counts as an error in the accuracy alone: the rates below it are those of comparison (ISO/IEC 19795-1).
 
     Args:
         scores: (P,) finite cosines; at failures anything, NaN too. same: (P,) bool.
         people: (P, 2) names. folds: (P,) numbers from 0 or 1, none missing. failures: indices of pairs without a score.
-        threshold: chosen on other data; not with folds.
-        leave_failures_out: of the accuracy, too.
+        threshold: chosen on other data; not with folds. leave_failures_out: of the accuracy, too.
     Raises:
         EmptyScores: no genuine or no impostor pair has a score. UsageError: not the same pairs, or both folds and a
         threshold. DataError: a score is not finite, a fold is missing, the names contradict `same`.

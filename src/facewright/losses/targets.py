@@ -81,7 +81,7 @@ def number_loss(scores: Tensor, truth: Tensor, spec: NumberSpec) -> Tensor:
 
 
 def number_values(scores: Tensor, spec: NumberSpec) -> Tensor:
-    """The numbers (B,) that scores (B, K) mean; `metrics.target_values.number_values` computes the same."""
+    """The numbers (B,) that scores (B, K) mean; `metrics.calibration.number_values` computes the same."""
     low, high = spec.ends
     if spec.head == "dex":
         return precise(scores).softmax(1) @ torch.linspace(low, high, spec.bins).to(scores)

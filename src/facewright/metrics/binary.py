@@ -41,28 +41,18 @@ class Epc(Record):
     hter: tuple[float, ...]  # on the test part
 
 
-def half_total_error_rate(genuine: ArrayLike, impostor: ArrayLike, threshold: float) -> float:
-    """Half total error rate: the mean of the false-accept and the false-reject rate.
+def binary_errors(genuine: ArrayLike, impostor: ArrayLike, threshold: float) -> BinaryErrors:
+    """FAR, FRR and the half total error rate (HTER), the mean of the two, with their intervals.
 
     Args:
         genuine: (P,) scores of positives. impostor: (Q,) scores of negatives.
         threshold: accept iff score >= threshold; chosen on other data.
-    Returns:
-        A rate in [0, 1]; lower is better.
     Raises:
-        EmptyScores: either side is empty. DataError: a score that is not finite.
+        EmptyScores: either side is empty. DataError: a score that is not finite. UsageError: no number as threshold.
     Source: ISO/IEC 19795-1; S. Bengio and J. Mariethoz, "A statistical significance test for person authentication",
     Odyssey 2004.
-    >>> half_total_error_rate([0.9, 0.2], [0.1, 0.3], threshold=0.5)
+    >>> binary_errors([0.9, 0.2], [0.1, 0.3], threshold=0.5).hter.value
     0.25
-    """
-    return binary_errors(genuine, impostor, threshold).hter.value
-
-
-def binary_errors(genuine: ArrayLike, impostor: ArrayLike, threshold: float) -> BinaryErrors:
-    """FAR, FRR and HTER with their intervals.
-
-    Args, Raises: as `half_total_error_rate`; UsageError: the threshold is not a number.
     """
     positive, negative = two_sides(genuine, impostor)
     if math.isnan(threshold):
@@ -73,10 +63,7 @@ def binary_errors(genuine: ArrayLike, impostor: ArrayLike, threshold: float) -> 
 
 
 def mean_of(a: Rate, b: Rate) -> Rate:
-    """Return the mean of two rates of different samples, such as the HTER of FAR and FRR.
-
-    Its lower half-width is half the root of the sum of their squared lower half-widths, the upper likewise. So it has a
-    width where no error was seen.
+    """Return the mean of two rates of different samples, with an interval that has a width where no error was seen.
 
     Source: G. Y. Zou and A. Donner, "Construction of confidence limits about effect measures: a general approach",
     Statistics in Medicine 27 (2008), for the sum of two rates.
@@ -91,12 +78,12 @@ def choose_binary_threshold(genuine: ArrayLike, impostor: ArrayLike, rule: str) 
     """The threshold of a rule, on validation data.
 
     Args:
-        genuine, impostor: as `half_total_error_rate`.
+        genuine, impostor: as `binary_errors`.
         rule: "min-hter" (the first, rising, of those with the least HTER), "eer", or "far=0.01" (most negatives
             accepted within the target).
     Raises:
         UnknownName: no such rule. UsageError: X is no rate. Undefined: the negatives are too few for X, or tie.
-        EmptyScores, DataError: as `half_total_error_rate`.
+        EmptyScores, DataError: as `binary_errors`.
     >>> choose_binary_threshold([0.75, 0.5], [0.25, 0.0], "min-hter")
     0.375
     """
@@ -116,12 +103,8 @@ def choose_class_threshold(
 ) -> Threshold:
     """Choose the threshold between two classes by a rule, with its errors on the data it is chosen on.
 
-    Args:
-        genuine: (P,) probabilities of the accepted class where it is the true one. impostor: (Q,) where it is not.
-        rule: as `choose_binary_threshold`.
-        classes: the rejected and the accepted class. data: what the scores are of, for the record.
-    Raises:
-        As `choose_binary_threshold`.
+    Args, Raises: as `choose_binary_threshold`, of probabilities of the accepted class; classes: the rejected and the
+    accepted one; data: what the scores are of, for the record.
     >>> choose_class_threshold([0.75, 0.5], [0.25, 0.0], "min-hter", ("bare", "masked"), data="a doctest").decide(0.4)
     'masked'
     """
@@ -173,7 +156,7 @@ def expected_performance_curve(
         validation, test: scores of the positives and of the negatives.
         weights: of the false accepts, each in [0, 1].
     Raises:
-        UsageError: a weight is not in [0, 1]. EmptyScores, DataError: as `half_total_error_rate`.
+        UsageError: a weight is not in [0, 1]. EmptyScores, DataError: as `binary_errors`.
     Source: S. Bengio, J. Mariethoz and M. Keller, "The expected performance curve", ICML 2005 workshop on ROC analysis.
     """
     if not all(0 <= weight <= 1 for weight in weights):
@@ -181,7 +164,9 @@ def expected_performance_curve(
     curve = roc(*validation)
     thresholds = tuple(_cheapest(curve, weight * curve.far + (1 - weight) * curve.frr) for weight in weights)
     return Epc(
-        weights=tuple(weights), thresholds=thresholds, hter=tuple(half_total_error_rate(*test, t) for t in thresholds)
+        weights=tuple(weights),
+        thresholds=thresholds,
+        hter=tuple(binary_errors(*test, t).hter.value for t in thresholds),
     )
 
 

@@ -46,8 +46,8 @@ class Bin:
 def reliability(confidence: ArrayLike, correct: ArrayLike, bins: int = BINS) -> tuple[Bin, ...]:
     """Sort images by confidence into bins of equal mass.
 
-    Equal confidences never part, so the result does not depend on the order of the images: a boundary that would fall
-    into a run of them moves down to its start. So there may be fewer bins than asked for, and never an empty one.
+    Equal confidences never part: a boundary that would fall into a run of them moves down to its start. So there may be
+    fewer bins than asked for, and never an empty one.
 
     Args:
         confidence: (N,) in [0, 1], the highest probability of each image. correct: (N,) bool. bins: at most this many.
@@ -62,7 +62,12 @@ def reliability(confidence: ArrayLike, correct: ArrayLike, bins: int = BINS) -> 
         raise DataError(f"expected confidences in [0, 1], got {scores[~((scores >= 0) & (scores <= 1))][0]}")
     order = np.argsort(scores, kind="stable")
     scores, right = scores[order], right[order]
-    return tuple(_bin(scores[a:b], right[a:b]) for a, b in _spans(scores, bins))
+    wanted = [round(i * scores.size / bins) for i in range(1, bins)]
+    starts = {int(np.searchsorted(scores, scores[i], side="left")) for i in wanted if i < scores.size}
+    return tuple(
+        Bin(float(scores[a]), float(scores[b - 1]), float(scores[a:b].mean()), wilson(int(right[a:b].sum()), b - a))
+        for a, b in pairwise(sorted(starts | {0, scores.size}))
+    )
 
 
 def expected_calibration_error(confidence: ArrayLike, correct: ArrayLike, bins: int = BINS) -> float:
@@ -77,18 +82,6 @@ def expected_calibration_error(confidence: ArrayLike, correct: ArrayLike, bins: 
     table = reliability(confidence, correct, bins)
     total = sum(row.accuracy.n for row in table)
     return float(sum(row.accuracy.n * abs(row.accuracy.value - row.confidence) for row in table) / total)
-
-
-def _spans(scores: NDArray[np.float64], bins: int) -> list[tuple[int, int]]:
-    wanted = [round(i * scores.size / bins) for i in range(1, bins)]
-    starts = {int(np.searchsorted(scores, scores[i], side="left")) for i in wanted if i < scores.size}
-    cuts = sorted(starts | {0, scores.size})
-    return list(pairwise(cuts))
-
-
-def _bin(scores: NDArray[np.float64], right: NDArray[np.bool_]) -> Bin:
-    accuracy = wilson(int(right.sum()), right.size)
-    return Bin(float(scores[0]), float(scores[-1]), float(scores.mean()), accuracy)
 
 
 class ScoreCalibration(Record):
@@ -144,8 +137,7 @@ def calibrate_scores(
 ) -> ScoreCalibration:
     """Fit the map from score to probability, logistic or isotonic, whichever does better on held-out pairs.
 
-    Held out are, where the people are known, the pairs within one half of the people from a map fitted within the other
-    half, both ways; else each of five folds, stratified, from the other four.
+    Held out are, where the people are known, the pairs within either half of the people, else five stratified folds.
 
     Args:
         scores: (P,) finite similarities. same: (P,) bool. data: what the pairs are, for the record.
@@ -186,10 +178,7 @@ def _fit(
 
 
 def _logistic(scores: NDArray[np.float64], same: NDArray[np.bool_]) -> tuple[float, float]:
-    """Slope and intercept of the least log loss against targets (k + 1) / (k + 2) and 1 / (k + 2) of Platt.
-
-    The smoothed targets keep the slope finite where a threshold parts the two kinds of pairs without error.
-    """
+    """Slope and intercept of the least log loss against Platt's targets: finite where a threshold makes no error."""
     genuine = int(same.sum())
     targets = np.where(same, (genuine + 1) / (genuine + 2), 1 / (same.size - genuine + 2))
     centre, scale = float(scores.mean()), float(scores.std())

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from facewright.errors import DataError, EmptyScores, Undefined, UsageError
+from facewright.errors import DataError, EmptyScores, Undefined
 from facewright.metrics.intervals import Rate, Tally, class_numbers, normal_quantile, not_a_point, same_length, wilson
 
 SMALLEST_PROBABILITY = float(np.finfo(np.float64).eps)  # log loss clips to this: one impossible answer costs 36 nats
@@ -22,10 +22,8 @@ _Z = -normal_quantile(0.025)
 
 
 def accuracy(labels: ArrayLike, predicted: ArrayLike) -> Rate:
-    """The share of images whose predicted class is the true one, with Wilson's interval.
+    """The share of images whose predicted class is the true one, of (N,) class numbers each, with Wilson's interval.
 
-    Args:
-        labels: (N,) class numbers. predicted: (N,) likewise.
     Raises:
         Undefined: no image. UsageError: not the same images.
     >>> accuracy([0, 1, 2, 2], [0, 1, 2, 0]).value
@@ -40,7 +38,7 @@ def confusion_matrix(labels: ArrayLike, predicted: ArrayLike, classes: int) -> N
     """Counts [true class][predicted class], (C, C).
 
     Args:
-        labels: (N,) class numbers in [0, classes). predicted: (N,) likewise. classes: C.
+        labels, predicted: (N,) class numbers in [0, classes).
     Raises:
         UsageError: not the same images, or a number that is no class.
     >>> confusion_matrix([0, 0, 1], [0, 1, 1], classes=2).tolist()
@@ -91,49 +89,22 @@ def weighted(values: NDArray[np.float64], counts: Tally) -> float:
     return float((np.nan_to_num(values, nan=0.0) * counts.labelled).sum() / counts.labelled.sum())
 
 
-def log_loss(labels: ArrayLike, probabilities: ArrayLike) -> float:
-    """The mean of -ln(probability of the true class), in nats; lower is better.
-
-    Args:
-        labels: (N,) class numbers. probabilities: (N, C), clipped from below to `SMALLEST_PROBABILITY` (2.2e-16).
-    Raises:
-        Undefined: no image. DataError: a probability that is not finite.
-    >>> round(log_loss([0, 1], [[0.5, 0.5], [0.0, 1.0]]), 4)
-    0.3466
-    """
-    truth, scores = _scored(labels, probabilities)
-    loss = losses(scores[np.arange(truth.size), truth])
-    if loss.size == 0:
-        raise Undefined("the log loss of no images is undefined")
-    return float(loss.mean())
-
-
 def losses(of_truth: ArrayLike) -> NDArray[np.float64]:
-    """The log loss of each image from the probability of its class, (N,) -> (N,); see `log_loss`."""
+    """The log loss of each image, -ln of the probability of its class, in nats: (N,) -> (N,); lower is better.
+
+    Probabilities are clipped from below to `SMALLEST_PROBABILITY` (2.2e-16).
+    >>> losses([0.5, 0.25]).round(4).tolist()
+    [0.6931, 1.3863]
+    """
     return np.asarray(-np.log(np.clip(np.asarray(of_truth, np.float64), SMALLEST_PROBABILITY, 1.0)), np.float64)
 
 
-def top_k(labels: ArrayLike, scores: ArrayLike, k: int) -> Rate:
-    """The share of images whose true class is among the k highest, with Wilson's interval.
+def ranks(labels: NDArray[np.int64], scores: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The rank of each image's class among its scores, (N,) and (N, C) -> (N,): 1 for the only highest.
 
     A tie counts against the model: a class with the same score as the true one stands before it. So a model that gives
     every class the same score has a top-k of 0, not of whatever the order of the classes makes of it.
-
-    Args:
-        labels: (N,) class numbers. scores: (N, C), finite. k: in [1, C].
-    Raises:
-        Undefined: no image. DataError: a score that is not finite. UsageError: k is out of range.
-    >>> top_k([0, 1], [[0.5, 0.4, 0.1], [0.4, 0.4, 0.2]], k=1).value
-    0.5
     """
-    truth, values = _scored(labels, scores)
-    if not 1 <= k <= values.shape[1]:
-        raise UsageError(f"top-k: expected k in [1, {values.shape[1]}], got {k}")
-    return wilson(int((ranks(truth, values) <= k).sum()), truth.size)
-
-
-def ranks(labels: NDArray[np.int64], scores: NDArray[np.float64]) -> NDArray[np.int64]:
-    """The rank of each image's class among its scores, (N,) and (N, C) -> (N,): 1 for the only highest; see `top_k`."""
     of_truth = scores[np.arange(labels.size), labels][:, None]
     return np.asarray((scores >= of_truth).sum(axis=1), np.int64)
 
@@ -184,8 +155,7 @@ def roc_curve(positive: ArrayLike, scores: ArrayLike) -> Curve:
 def pr_curve(positive: ArrayLike, scores: ArrayLike) -> Curve:
     """Recall (x) and precision (y) at every threshold; equal scores are accepted together.
 
-    Args:
-        positive: (N,) bool. scores: (N,), finite, higher is more likely positive.
+    Args: as `roc_curve`.
     Returns:
         From recall 0, where the precision is set to 1 by convention (nothing is accepted), to recall 1.
     Raises:
@@ -241,16 +211,6 @@ def _steps(positive: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.float64],
     return thresholds, np.concatenate([[0], hits]), np.concatenate([[0], last + 1 - hits])
 
 
-def _scored(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    values = np.asarray(scores, dtype=np.float64)
-    if values.ndim != 2:
-        raise UsageError(f"expected scores (N, C), got {values.shape}")
-    truth = class_numbers(labels, values.shape[1], "labels")
-    same_length(truth, values[:, 0])
-    _refuse_nonfinite(values)
-    return truth, values
-
-
 def _refuse_nonfinite(values: NDArray[np.float64]) -> None:
     if not np.isfinite(values).all():
         first = tuple(int(i) for i in np.argwhere(~np.isfinite(values))[0])
@@ -274,10 +234,7 @@ def _macro(values: NDArray[np.float64], counts: Tally) -> NDArray[np.float64]:
 def roc_auc_rate(positive: ArrayLike, scores: ArrayLike) -> Rate:
     """Compute the area under the ROC curve with DeLong's interval; n counts both sides.
 
-    Args:
-        positive: (N,) bool. scores: (N,), finite, higher is more likely positive.
-    Raises:
-        Undefined: one side is empty. DataError: a score that is not finite.
+    Args, Raises: as `roc_curve`.
     Source: DeLong, DeLong and Clarke-Pearson, Biometrics 44 (1988), the variance from structural components. Of one
     positive (or negative) alone it is A (1 - A), the largest there can be.
     >>> rate = roc_auc_rate([True, True, False, False], [0.9, 0.5, 0.5, 0.1])
@@ -294,7 +251,7 @@ def roc_auc_rate(positive: ArrayLike, scores: ArrayLike) -> Rate:
 def average_precision_rate(positive: ArrayLike, scores: ArrayLike) -> Rate:
     """Compute the average precision with its logit interval; n counts the positives.
 
-    Args, Raises: as `metrics.classification.pr_curve`.
+    Args, Raises: as `pr_curve`.
     Source: Boyd, Eng and Page, "Area under the precision-recall curve", ECML 2013: the logit interval, which takes it
     as a share of the positives.
     >>> average_precision_rate([True, False, True, False], [0.9, 0.8, 0.7, 0.1]).n

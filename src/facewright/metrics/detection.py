@@ -52,8 +52,7 @@ def iou(a: ArrayLike, b: ArrayLike) -> Floats:
     """Intersection over union of each pair of boxes.
 
     Args:
-        a: (N, 4) x, y, width, height; widths and heights above 0.
-        b: (M, 4) likewise.
+        a, b: (N, 4) and (M, 4) x, y, width, height; widths and heights above 0.
     Returns:
         (N, M) in [0, 1].
     Raises:
@@ -75,8 +74,7 @@ def match(boxes: ArrayLike, scores: ArrayLike, truth: ArrayLike, overlap: float 
     suffices and no earlier box was right about the same one. Equal scores are taken in the order given.
 
     Args:
-        boxes: (K, 4) found. scores: (K,), higher is surer. truth: (T, 4).
-        overlap: least intersection over union.
+        boxes: (K, 4) found. scores: (K,), higher is surer. truth: (T, 4). overlap: least intersection over union.
     Returns:
         (K,) whether each box is right.
     Raises:

@@ -70,9 +70,8 @@ class OpenSetSplit:
 def open_set_split(identities: ArrayLike, seed: int = 0, nonmated: float = NONMATED, enrolled: int = 1) -> OpenSetSplit:
     """Split labelled images into gallery, mated and non-mated probes.
 
-    The people are shuffled, and all images of a share of them become non-mated probes. Of each other person, up to
-    `enrolled` random images are enrolled and the rest are mated probes; a person without further images is enrolled
-    as well and makes the gallery harder.
+    All images of a random share of the people become non-mated probes. Of each other person, up to `enrolled` random
+    images are enrolled and the rest are mated probes; a person without further images makes the gallery harder.
 
     Args:
         identities: (N,) names or numbers. seed: the same seed and identities, the same split.
@@ -140,12 +139,7 @@ def search(scores: ArrayLike, probes: ArrayLike, gallery: ArrayLike) -> Search:
 def search_embeddings(
     probes: ArrayLike, probe_identities: ArrayLike, gallery: ArrayLike, gallery_identities: ArrayLike
 ) -> Search:
-    """Search by cosines, a block of probes at a time.
-
-    Args:
-        probes: (Q, D) unit vectors. gallery: (G, D) unit vectors.
-    Raises: as `search`.
-    """
+    """As `search`, by cosines of (Q, D) and (G, D) unit vectors, a block of probes at a time."""
     vectors, enrolled = np.asarray(probes, dtype=np.float32), np.asarray(gallery, dtype=np.float32)
     names = np.asarray(probe_identities)
     if vectors.ndim != 2 or enrolled.ndim != 2 or vectors.shape[1] != enrolled.shape[1]:
@@ -182,7 +176,7 @@ def cmc(found: Search, ranks: int = 20) -> tuple[Rate, ...]:
 
 
 def open_set_rates(found: Search, threshold: float, target: float | None = None) -> OpenSetPoint:
-    """Count false positives of non-mated and false negatives of mated probes at a threshold, chosen for a target.
+    """Count false positives of non-mated and false negatives of mated probes at a threshold.
 
     Raises:
         Undefined: no non-mated probe, or no mated probe.

@@ -103,11 +103,7 @@ class Tails:
 
 
 def compare_people(vectors: NDArray[np.float32], people: NDArray[np.int64]) -> Comparisons:
-    """Compare each photo with every other person.
-
-    Args:
-        vectors: (P, D) unit vectors, ordered by person. people: (P,) their persons 0 to N - 1, ascending.
-    """
+    """Compare each photo, (P, D) unit vectors, with every other person; people: (P,) 0 to N - 1, ascending."""
     starts = np.flatnonzero(np.r_[True, people[1:] != people[:-1]])
     best = np.maximum.reduceat(vectors @ vectors.T, starts, axis=1).astype(np.float64)  # (P, N)
     other = people[:, None] != np.arange(starts.size)
@@ -126,11 +122,7 @@ def scores_of(histograms: Histograms | None) -> Scores:
 
 
 def fit(comparisons: Comparisons, prior: Scores, seed: int = 0) -> Tails:
-    """Fit the tail of the non-mated scores, on resampled people and prior scores.
-
-    Args:
-        prior: (Q,) impostor scores of other people by the same model; none at all is allowed.
-    """
+    """Fit the tail of the non-mated scores, on resampled people and prior scores (Q,) of other people, or none."""
     drawn, count = np.random.default_rng(seed), comparisons.photos.size
     both = np.concatenate([comparisons.scores, prior])
     start = float(np.quantile(both, 1 - min(TAIL, MOST / both.size)))

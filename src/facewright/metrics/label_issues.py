@@ -64,8 +64,7 @@ class LabelErrors:
 def confident_joint(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> ConfidentJoint:
     """Count each image under its label and the class that the model is confident of.
 
-    An image is confidently of the class with the highest probability among those whose threshold it reaches. Where its
-    own label is as high as another class, it stays with its label.
+    That is the one with the highest probability among those whose threshold it reaches; of equals its own label.
 
     Args:
         probabilities: (N, C) rows that sum to one, each from a model that never saw that image (out of fold).
@@ -98,9 +97,7 @@ def confident_joint(probabilities: NDArray[np.float64], labels: NDArray[np.int64
 def label_errors(joint: ConfidentJoint, probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> LabelErrors:
     """Find the off-diagonal of the confident joint, ranked by the normalised margin.
 
-    Args:
-        joint: `confident_joint` of the same probabilities and labels.
-        probabilities, labels: as there.
+    Args: as `confident_joint`, whose result is `joint`.
 
     >>> given = np.array([[0.9, 0.1], [0.7, 0.3], [0.1, 0.9], [0.8, 0.2]]), np.array([0, 0, 1, 1])
     >>> found = label_errors(confident_joint(*given), *given)
@@ -116,9 +113,7 @@ def label_errors(joint: ConfidentJoint, probabilities: NDArray[np.float64], labe
 def normalised_margin(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.float64]:
     """Probability of the label minus that of the most probable other class: (N,) in [-1, 1]; low values come first.
 
-    Args:
-        probabilities: (N, C), C of two or more.
-        labels: (N,) class numbers.
+    Args, Raises: as `confident_joint`.
     Source: Northcutt et al. 2021, section 3.2 (the margin that "prune by noise rate" ranks by).
 
     >>> normalised_margin(np.array([[0.5, 0.25, 0.25]]), np.array([1])).tolist()
@@ -135,9 +130,8 @@ def normalised_margin(probabilities: NDArray[np.float64], labels: NDArray[np.int
 def estimated_errors(joint: ConfidentJoint, labels: NDArray[np.int64]) -> float:
     """Return how many of the labels are wrong, by the calibrated joint: 0 … N, not a whole number.
 
-    Each row of the counts is scaled to the number of images with that label, since images that reach no threshold
-    are not counted; what is off the diagonal then is the estimate. A label of which no image was counted adds
-    nothing.
+    Each row of the counts is scaled to the number of images with that label, since images that reach no threshold are
+    not counted; what is off the diagonal then is the estimate.
 
     Source: Northcutt et al. 2021, section 3.1: the estimate of the joint from the confident joint.
 
@@ -191,7 +185,6 @@ def class_similarity(
         embeddings: (N, D) of any length, from a network that never saw these labels.
         labels: (N,) class numbers 0 … classes - 1.
         groups: (N,) images of one name are copies of each other (`data.splits.groups_of`).
-        classes: C.
     Returns:
         (N, C) in [-1, 1]; NaN where a class has no image to compare with.
     Raises:
@@ -205,8 +198,7 @@ def class_similarity(
         raise UsageError(f"{len(embeddings)} embeddings, {len(labels)} labels and {len(groups)} groups do not fit")
     if len(labels) and (labels.min() < 0 or labels.max() >= classes):
         raise UsageError(f"expected labels from 0 to {classes - 1}, got {labels.min()} … {labels.max()}")
-    lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
-    unit = embeddings / np.maximum(lengths, np.float32(1e-12))
+    unit = _unit(embeddings)
     unit_of = np.unique(np.array(list(groups), dtype=str), return_inverse=True)[1]
     found = np.full((len(labels), classes), np.nan)
     for number in range(classes):
@@ -224,7 +216,6 @@ def find_outliers(similarity: NDArray[np.float64], labels: NDArray[np.int64]) ->
 
     Args:
         similarity: (N, C) of `class_similarity`; an image without a value for its own class is not evaluated.
-        labels: (N,) class numbers.
     Raises:
         Undefined: too few non-mated scores for a share of `CHANCE`, or these embeddings do not separate the classes.
     """
@@ -255,6 +246,11 @@ def find_outliers(similarity: NDArray[np.float64], labels: NDArray[np.int64]) ->
     known_classes = np.where(np.isfinite(similarity[found]), similarity[found], -np.inf)
     nearest = known_classes.argmax(axis=1).astype(np.int64)
     return Outliers(found, own[found], nearest, known_classes.max(axis=1), threshold)
+
+
+def _unit(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
+    lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
+    return np.asarray(embeddings / np.maximum(lengths, np.float32(1e-12)))
 
 
 def _medians(cosines: NDArray[np.float64], left_out: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -306,14 +302,16 @@ def parts_of(embeddings: NDArray[np.float32], rows: NDArray[np.int64], groups: S
     once = np.array(sorted(first.values()), np.int64)
     if len(once) < LEAST:
         return None
-    unit = embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), np.float32(1e-12))
+    unit = _unit(embeddings)
     centres = _two_means(unit[once].astype(np.float64))
     sides = [once[_nearest(unit[once], centres) == side] for side in (0, 1)]
     if min(map(len, sides)) < SMALLEST:
         return None
     within, across = _pairs(unit, sides)
     nearest = _nearest(unit[rows], centres)
-    ordered = [_by_distance(unit, rows[nearest == side], centres[side]) for side in (0, 1)]
+    members = [rows[nearest == side] for side in (0, 1)]
+    apart = [((unit[own] - centre) ** 2).sum(axis=1) for own, centre in zip(members, centres, strict=True)]
+    ordered = [own[np.argsort(far, kind="stable")] for own, far in zip(members, apart, strict=True)]
     smaller, larger = sorted(ordered, key=len)
     return Parts(smaller, larger, float(np.median(within)), float(np.median(across)), _separation(within, across))
 
@@ -339,10 +337,6 @@ def _nearest(points: NDArray[np.floating], centres: NDArray[np.float64]) -> NDAr
     distances = [((points - centre) ** 2).sum(axis=1) for centre in centres]
     nearer: NDArray[np.int64] = (distances[1] < distances[0]).astype(np.int64)
     return nearer
-
-
-def _by_distance(unit: NDArray[np.float32], rows: NDArray[np.int64], centre: NDArray[np.float64]) -> NDArray[np.int64]:
-    return rows[np.argsort(((unit[rows] - centre) ** 2).sum(axis=1), kind="stable")]
 
 
 def _pairs(

@@ -61,8 +61,7 @@ def identity_bootstrap(
     """Percentile intervals of statistics of pairs, over resampled people.
 
     As many people are drawn with replacement as there are; an impostor pair then counts as often as the product of how
-    often its two people were drawn, a genuine pair as often as its one person. Below about ten people the interval is
-    too narrow, as any bootstrap of so few.
+    often its two people were drawn, a genuine pair as often as its one person. Of fewer than ten it is too narrow.
 
     Args:
         statistics: from the weights (P,), whole numbers, to values. seed: of the draws.
@@ -88,11 +87,7 @@ def identity_bootstrap(
 
 
 def weighted_rates(scores: ArrayLike, same: ArrayLike, fars: tuple[float, ...]) -> Statistics:
-    """The equal error rate and the TAR at each target as functions of the weights of pairs, for `identity_bootstrap`.
-
-    Args:
-        scores: (P,) finite. same: (P,) bool. fars: targets in (0, 1].
-    """
+    """The equal error rate and the TAR at each target in (0, 1] as functions of the weights of P pairs."""
     values, truth = np.asarray(scores, dtype=np.float64), np.asarray(same, dtype=bool)
     order = np.argsort(-values, kind="stable")
     ranked, genuine = values[order], truth[order]
@@ -112,7 +107,7 @@ def weighted_rates(scores: ArrayLike, same: ArrayLike, fars: tuple[float, ...]) 
 
 
 def weighted_share(hits: ArrayLike, counted: ArrayLike) -> Statistics:
-    """The share of counted pairs that are hits as a function of the weights of pairs, for `identity_bootstrap`."""
+    """The share of counted pairs that are hits as a function of the weights of pairs."""
     right, among = np.asarray(hits, dtype=bool), np.asarray(counted, dtype=bool)
 
     def statistics(weights: NDArray[np.int64]) -> list[float]:

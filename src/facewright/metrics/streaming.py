@@ -81,10 +81,8 @@ def roc_pieces(embeddings: ArrayLike, labels: ArrayLike, held: int = HELD) -> It
 def summarise_scores(
     genuine: NDArray[np.float32], impostor: NDArray[np.float32], fars: tuple[float, ...] = FARS
 ) -> RocSummary:
-    """Read the exact ROC of scores that are held already, a stretch at a time; both are sorted in place.
+    """Read the exact ROC of finite scores (P,) and (Q,), a stretch at a time; both are sorted in place.
 
-    Args:
-        genuine: (P,) finite. impostor: (Q,) finite. fars: as `all_pairs`.
     Raises:
         EmptyScores: either side is empty.
     """
@@ -110,13 +108,7 @@ def _pieces(
 
 
 def summarise(pieces: Iterable[Roc], fars: tuple[float, ...] = FARS) -> RocSummary:
-    """Read an exact ROC that comes in stretches (or in one) from its high end down.
-
-    The result does not depend on where the stretches part.
-
-    Args:
-        pieces: of `roc_pieces`, or one curve of `verification.roc`. fars: as `all_pairs`.
-    """
+    """Read an exact ROC that comes in stretches (of `roc_pieces`, or one of `roc`) from its high end down."""
     rest = iter(pieces)
     first = next(rest, None)
     if first is None:

@@ -129,8 +129,7 @@ def choose_threshold(
 ) -> Threshold:
     """Choose the threshold that accepts as many impostors as the target allows, midway to the next lower score.
 
-    Midway, because an image embedded in a batch of another size may score 5e-7 lower and must not then fall below a
-    threshold that is its own score.
+    Midway, because the same image in a batch of another size may score 5e-7 lower.
 
     Args:
         genuine: (P,) scores of pairs of one person. impostor: (Q,) scores of pairs of two.
@@ -192,8 +191,7 @@ def allowed_at(far: float, impostors: int, confidence: float | None) -> int:
 def upper_bound(rate: Rate, confidence: float) -> float:
     """The one-sided upper bound of Clopper and Pearson of an observed rate.
 
-    >>> rate = clopper_pearson(0, 1100)
-    >>> round(upper_bound(rate, 0.95), 5)
+    >>> round(upper_bound(Rate(value=0, low=0, high=1, n=1100), 0.95), 5)
     0.00272
     """
     k = round(rate.value * rate.n)
@@ -207,12 +205,7 @@ def rule_of(method: str, confidence: float | None) -> str:
 
 
 def accepting_at_most(impostor: ArrayLike, allowed: int) -> float:
-    """The lowest threshold that accepts at most so many impostors, midway to the next score, so that rounding decides
-    nothing; ties move together.
-
-    Args:
-        impostor: (Q,) finite scores, Q >= 1.
-        allowed: how many may be accepted, at least 0; with Q or more all are.
+    """The lowest threshold that accepts at most so many of (Q,) impostors, midway to the next score; Q >= 1.
 
     >>> accepting_at_most([0.1, 0.5, 0.3, 0.5], allowed=2), accepting_at_most([0.1, 0.5, 0.3, 0.5], allowed=4)
     (0.4, 0.1)
@@ -274,8 +267,7 @@ def pick(thresholds: Sequence[Threshold], far: float | None) -> Threshold | None
 def with_threshold(thresholds: Iterable[Threshold], new: Threshold) -> tuple[Threshold, ...]:
     """Add a threshold, which comes last and replaces one of its purpose, detector and target.
 
-    Thresholds of its purpose and detector that were chosen with another network or input are dropped: they mean nothing
-    any more. Those of another detector stay beside it.
+    Those of its purpose and detector that were chosen with another network or input mean nothing any more: dropped.
     """
 
     def stays(old: Threshold) -> bool:

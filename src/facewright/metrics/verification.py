@@ -117,12 +117,9 @@ def levels(
 
 
 def error_rates(genuine: ArrayLike, impostor: ArrayLike, threshold: float) -> ErrorRates:
-    """The false-accept and the false-reject rate at a threshold, each over its own class.
+    """The false-accept and the false-reject rate at a threshold (chosen on other data), each over its own class.
 
-    Args:
-        genuine, impostor: as `roc`. threshold: accept iff score >= threshold; chosen on other data.
-    Raises:
-        EmptyScores: either side is empty. DataError: a score or a threshold that is not a number.
+    Args, Raises: as `roc`; DataError: a threshold that is not a number, too.
     >>> rates = error_rates([0.9, 0.2], [0.1, 0.3, 0.5, 0.7], threshold=0.5)
     >>> rates.far.value, rates.frr.value
     (0.5, 0.5)
@@ -262,19 +259,10 @@ def best_threshold(curve: Roc) -> float:
     >>> best_threshold(roc([0.75, 0.5], [0.25, 0.0]))
     0.375
     """
-    return cheapest_midpoint(curve, curve.false_accepts - curve.true_accepts)
-
-
-def cheapest_midpoint(curve: Roc, cost: NDArray[np.number]) -> float:
-    """The first, rising, of the midpoints between neighbouring scores with the least cost; raises as `best_threshold`.
-
-    Args:
-        cost: (T,) of accepting down to each threshold of the curve.
-    """
     if curve.thresholds.size < 3:
         raise Undefined(f"all scores are {curve.thresholds[-1]:g}: no threshold lies between two of them")
-    inner = cost[1:-1][::-1]  # rising thresholds, without accepting none or all
-    i = curve.thresholds.size - 2 - int(inner.argmin())
+    cost = (curve.false_accepts - curve.true_accepts)[1:-1][::-1]  # rising thresholds, without accepting none or all
+    i = curve.thresholds.size - 2 - int(cost.argmin())
     return float((curve.thresholds[i] + curve.thresholds[i + 1]) / 2)
 
 

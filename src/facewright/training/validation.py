@@ -162,7 +162,7 @@ def _least_hter(scores: Tensor, labels: Tensor) -> float:
     accepted = torch.softmax(scores.double(), 1)[:, 1].numpy()
     truth = labels.numpy() == 1
     threshold = binary.choose_binary_threshold(accepted[truth], accepted[~truth], "min-hter")
-    return binary.half_total_error_rate(accepted[truth], accepted[~truth], threshold)
+    return binary.binary_errors(accepted[truth], accepted[~truth], threshold).hter.value
 
 
 def measure_set(

@@ -162,9 +162,7 @@ def checked_entries(path: Path, limits: ArchiveLimits = _DEFAULT_LIMITS) -> dict
     try:
         directory = _directory_size(path)
         if directory > limits.directory:
-            raise BadArchive(
-                f"{path}: declares a table of contents of {directory:,} bytes; the limit is {limits.directory:,}"
-            )
+            raise BadArchive(f"{path}: declares contents of {directory:,} bytes; the limit is {limits.directory:,}")
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
     except (OSError, ValueError, NotImplementedError, EOFError, struct.error, zipfile.BadZipFile) as error:

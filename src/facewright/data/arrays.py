@@ -209,9 +209,7 @@ def _whole(path: Path, name: str, values: NDArray[Any]) -> list[int]:
     if values.dtype.kind == "f":
         odd = np.flatnonzero(~np.isfinite(values) | (values != np.rint(values)))
         if odd.size:
-            raise DataError(
-                f"{path}: expected {name} as the numbers of classes, got {values[odd[0]]:g} at row {odd[0]}"
-            )
+            raise DataError(f"{path}: expected {name} as numbers of classes, got {values[odd[0]]:g} at row {odd[0]}")
     return [int(value) for value in values]
 
 
@@ -313,7 +311,5 @@ def _stored_array(archive: zipfile.ZipFile, path: Path, entry: zipfile.ZipInfo) 
         raise DataError(f"{called} is stored column by column; save numpy.ascontiguousarray of it")
     declared = header + math.prod(shape) * dtype.itemsize
     if min(shape, default=0) < 0 or declared != entry.file_size:
-        raise DataError(
-            f"{called}: its header declares {declared:,} bytes ({shape} {dtype}); it has {entry.file_size:,}"
-        )
+        raise DataError(f"{called}: header declares {declared:,} bytes ({shape} {dtype}); it has {entry.file_size:,}")
     return StoredArray(str(path), entry.filename, dtype, tuple(int(side) for side in shape), header)

@@ -223,20 +223,16 @@ def _about_labels(exact: tuple[ExactDuplicates, ...], near: tuple[NearDuplicate,
 
 def _about_leakage(exact: tuple[ExactDuplicates, ...], near: tuple[NearDuplicate, ...]) -> list[str]:
     said = []
-    leaks = [
-        _joined([f"{image.path} ({image.split})" for image in group.images]) for group in exact if group.across_splits
-    ]
+    leaks = [_joined([f"{image.path} ({image.split})" for image in one.images]) for one in exact if one.across_splits]
     if leaks:
         said.append(f"leakage: {_number(len(leaks), 'image')} in more than one of the given parts: {_listed(leaks)}")
-    likely = [
+    pairs = [
         f"{pair.first.path} ({pair.first.split}) and {pair.second.path} ({pair.second.split})"
         for pair in near
         if None not in (pair.first.split, pair.second.split) and pair.first.split != pair.second.split
     ]
-    if likely:
-        said.append(
-            f"likely leakage: {_number(len(likely), 'near duplicate')} across the given parts: {_listed(likely)}"
-        )
+    if pairs:
+        said.append(f"likely leakage: {_number(len(pairs), 'near duplicate')} across the given parts: {_listed(pairs)}")
     return said
 
 

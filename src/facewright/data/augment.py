@@ -25,9 +25,7 @@ from facewright.errors import UsageError
 from facewright.input_spec import InputSpec
 from facewright.specs import Augment
 
-_DEGRADATION_SLOTS = (
-    10  # random numbers an image: for each degradation whether and how much, and two for the seed of the noise
-)
+_DEGRADATION_SLOTS = 10  # random numbers an image: if and how much of each, and two for the seed of the noise
 _BLUR, _LOW, _NOISE, _JPEG, _SEED = 0, 2, 4, 6, 8
 # Where each random number of an image lies in its row of draws.
 _FLIP, _AREA, _ASPECT, _ROTATION, _ZOOM, _MOVE_X, _MOVE_Y = range(7)
@@ -233,9 +231,7 @@ def _resample(batch: Tensor, theta: NDArray[np.float64], size: int) -> Tensor:
     columns, rows = (moved(torch.from_numpy(part), batch.device) for part in (along, down))
     grid = columns[:, :, None, :] + rows[:, :, :, None]  # (B, 2, size, size): planes are faster to write than pairs
     planes = batch.contiguous().float()
-    return F.grid_sample(
-        planes, grid.permute(0, 2, 3, 1), mode="bilinear", padding_mode="reflection", align_corners=False
-    )
+    return F.grid_sample(planes, grid.permute(0, 2, 3, 1), padding_mode="reflection", align_corners=False)
 
 
 def _recolour_and_erase(images: Tensor, uniforms: NDArray[np.float64], augment: Augment) -> Tensor:
@@ -339,9 +335,8 @@ def _steps(row: NDArray[np.float64], augment: Augment, shape: tuple[int, ...]) -
     if row[_LOW] < augment.low_resolution:
         scale = between(augment.low_resolution_scale, _LOW)
         small = (max(1, round(width * scale)), max(1, round(height * scale)))
-        steps.append(
-            lambda image: image.resize(small, Image.Resampling.BOX).resize((width, height), Image.Resampling.BICUBIC)
-        )
+        box, cubic = Image.Resampling.BOX, Image.Resampling.BICUBIC
+        steps.append(lambda image: image.resize(small, box).resize((width, height), cubic))
     if row[_NOISE] < augment.noise:
         std = between(augment.noise_std, _NOISE)
         steps.append(lambda image: _noisy(image, std, int(row[_SEED] * 2**24) << 24 | int(row[_SEED + 1] * 2**24)))

@@ -62,14 +62,12 @@ def cache_entries(cache: Path | None = None) -> tuple[CacheEntry, ...]:
     """Return the complete stores in a folder (None: `cache_folder()`), the most recently used first."""
     entries = []
     for folder in _pixel_folder(cache).glob("*/"):
-        index = None if folder.suffix in _UNFINISHED else read_index(folder)
-        if index is not None:
+        one = None if folder.suffix in _UNFINISHED else read_index(folder)
+        if one is not None:
             used = (folder / "index.json").stat()
-            size = index.pixel_bytes + used.st_size
-            shape = (len(index.digests), index.height, index.width)
-            entries.append(
-                CacheEntry(folder.name, index.dataset, index.where, *shape, size, index.created, used.st_mtime)
-            )
+            size = one.pixel_bytes + used.st_size
+            shape = (len(one.digests), one.height, one.width)
+            entries.append(CacheEntry(folder.name, one.dataset, one.where, *shape, size, one.created, used.st_mtime))
     return tuple(sorted(entries, key=lambda entry: -entry.last_used))
 
 
@@ -353,9 +351,7 @@ def _read_stamps(file: Path) -> dict[str, tuple[str, str]]:
 
 def _unusable(folder: Path, error: OSError) -> FacewrightError:
     reason = error.strerror or str(error)
-    return FacewrightError(
-        f"{folder}: no place for decoded pixels ({reason}); set FACEWRIGHT_CACHE to a folder of yours"
-    )
+    return FacewrightError(f"{folder}: no place for decoded pixels ({reason}); set FACEWRIGHT_CACHE to your own folder")
 
 
 def _sweep(root: Path, kind: str) -> int:

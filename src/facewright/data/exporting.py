@@ -135,11 +135,11 @@ def contact_sheet(
     width = max(1, round(side * store.spec.width / store.spec.height))
     block = (per_class * width + (per_class - 1) * GAP, side + 30)
     columns = min(columns or _columns(len(shown), block), len(shown))
-    rows = math.ceil(len(shown) / columns)
+    lines = math.ceil(len(shown) / columns)
     footer = 24 if len(shown) < len(classes) else 0
     size = (
         2 * MARGIN + columns * block[0] + (columns - 1) * MARGIN,
-        2 * MARGIN + 34 + rows * (block[1] + 12) - 12 + footer,
+        2 * MARGIN + 34 + lines * (block[1] + 12) - 12 + footer,
     )
     page = Image.new("RGB", size, PAPER)
     draw = ImageDraw.Draw(page)
@@ -148,9 +148,8 @@ def contact_sheet(
         left = MARGIN + number % columns * (block[0] + MARGIN)
         top = MARGIN + 34 + number // columns * (block[1] + 12)
         _caption(draw, (left, top), block[0], name, count)
-        _paste_images(
-            page, (left, top + 24), store, np.flatnonzero(store.dataset.labels == number), (per_class, width, side)
-        )
+        rows = np.flatnonzero(store.dataset.labels == number)
+        _paste_images(page, (left, top + 24), store, rows, (per_class, width, side))
     if footer:
         text = f"and {len(classes) - len(shown)} more classes"
         draw.text((MARGIN, size[1] - MARGIN - 12), text, FAINT, ImageFont.load_default(13))
@@ -202,9 +201,7 @@ def _drawable(text: str) -> str:
     'Zoe Weiss, ???'
     """
     plain = unicodedata.normalize("NFKD", text.translate(SPELT))
-    return "".join(
-        character if " " <= character <= "~" else "?" for character in plain if not unicodedata.combining(character)
-    )
+    return "".join(one if " " <= one <= "~" else "?" for one in plain if not unicodedata.combining(one))
 
 
 def _paste_images(

@@ -89,9 +89,7 @@ def _check_folders(tree: Tree, splits: dict[str, str], classes: list[str], expec
     nested = sorted(f for f in tree.folders if f.count("/") > depth and f in filled)
     if nested:
         hint = "" if splits else "; of several data sets open one; of splits keep only train, val and test"
-        raise DataError(
-            f"{tree.where}: expected images directly in each class folder; found some in {nested[0]}/{hint}"
-        )
+        raise DataError(f"{tree.where}: expected images right in each class folder; found some in {nested[0]}/{hint}")
     empty = [folder for folder in classes if folder not in filled]
     if empty:
         below = (b for b in tree.broken if b.path == empty[0] or b.path.startswith(f"{empty[0]}/"))
@@ -243,14 +241,13 @@ def dataset_of_names(tree: Tree, pattern: str, options: Mapping[str, str], **fac
     for path in tree.files:
         match = expression.search(path)
         found = {} if match is None else {group: value or "" for group, value in match.groupdict().items()}
-        label = found.get("label", found.get("identity", ""))
+        person = found.get("identity", "")
+        label = found.get("label", person)
         if match is None or not (label or UNLABELLED in options):
             broken.append(Broken(path, f"its path does not fit {pattern}"))
             continue
         split = split_of(found.get("split", ""), path)
-        rows.append(
-            Labelled(path, names.get(label, label), found.get("identity", ""), split, tuple(found[o] for o in others))
-        )
+        rows.append(Labelled(path, names.get(label, label), person, split, tuple(found[o] for o in others)))
     if not rows:
         raise DataError(f"{tree.where}: --label-from {pattern} fits none of its {len(tree.files):,} images")
     return Dataset.of(tree.name, tree.where, rows, tree.source, columns=others, **facts).without(broken)

@@ -180,9 +180,7 @@ def _celeba(tree: Tree, stem: str) -> dict[str, dict[str, str]]:
     width = len(header) + 1 if header else 2
     wrong = next((row for row in rows if len(row) != width), None)
     if not rows or wrong is not None:
-        raise DataError(
-            f"{tree.where}: {text}: expected {len(header) or 1} values for each image, got {wrong or 'none'}"
-        )
+        raise DataError(f"{tree.where}: {text}: expected {len(header) or 1} values an image, got {wrong or 'none'}")
     header = header or ["value"]
     odd = next((row for row in rows if stem == "list_attr_celeba" and not set(row[1:]) <= _YES_OR_NO), None)
     if odd is not None:
@@ -197,9 +195,7 @@ def _read_celeba(tree: Tree, options: Options) -> Dataset:
     names = sorted({*people, *parts, *attributes} if not tree.whole else {*people, *parts, *attributes, *points})
     unlabelled = next(iter(attributes or people or parts), None)
     if parts and unlabelled is not None and not set(parts) & set(attributes or people or parts):
-        raise DataError(
-            f"{tree.where}: list_eval_partition names none of the images of the other lists; is it of another set?"
-        )
+        raise DataError(f"{tree.where}: list_eval_partition names no image of the other lists; is it of another set?")
     columns = list(next(iter(attributes.values()), {}))
     images = []
     for name in names:
@@ -213,12 +209,11 @@ def _read_celeba(tree: Tree, options: Options) -> Dataset:
     if not usual:
         raise DataError(f"{tree.where}: found CelebA's parts without identities or attributes; add identity_CelebA.txt")
     note = ""
-    if usual == "identity" and choose_label(tree, options, [*columns, *landmarks, "identity"], usual) == "identity":
+    known = [*columns, *landmarks, *(["identity"] if people else [])]
+    if usual == "identity" and choose_label(tree, options, known, usual) == "identity":
         images = [(name, facts | {"split": ""}) for name, facts in images]
         note = "CelebA's parts have other people each; for telling these people apart they are not used"
-    return noted(
-        described(tree, options, images, [*columns, *landmarks, *(["identity"] if people else [])], usual), note
-    )
+    return noted(described(tree, options, images, known, usual), note)
 
 
 _UTK = r"(?P<age>\d{1,3})_(?P<gender>[01])_(?P<race>[0-4])_\d{8,20}.*"
@@ -260,9 +255,8 @@ def _read_imdb(tree: Tree, options: Options) -> Dataset:
             age = int(facts["taken"]) - int(facts["born"])
             facts["age"] = str(age) if 0 <= age <= 120 else ""
         images.append((path, facts))
-    return noted(
-        described(tree, options, images, ("age", "identity", "born", "taken"), "age"), "ages are years taken - born"
-    )
+    data = described(tree, options, images, ("age", "identity", "born", "taken"), "age")
+    return noted(data, "ages are years taken - born")
 
 
 def _fairface(tree: Tree) -> list[str]:

@@ -78,9 +78,7 @@ def class_names(text: str | None) -> dict[str, str]:
     for pair in pairs:
         label, mark, name = (part.strip() for part in pair.partition("="))
         if not (label and mark and name) or label in names:
-            raise UsageError(
-                f"--names {text[:80]}: expected LABEL=NAME, joined by commas, each label once; got {pair!r}"
-            )
+            raise UsageError(f"--names {text[:80]}: expected LABEL=NAME, joined by commas, each once; got {pair!r}")
         names[label] = name
     return names
 

@@ -35,7 +35,6 @@ from facewright.images import is_hidden
 _SUFFIXES = (".jpg", ".png", ".jpeg", ".webp", ".bmp", ".pgm", ".ppm", ".tif")
 _FOLDS = 10  # of a .bin
 _SAME = {"1": True, "true": True, "0": False, "false": False}
-_COLUMNS = ("a", "b", "same", "fold")
 LISTED_SET = re.compile(r"(.+\.(?:csv|tsv|txt)):(.+)", re.IGNORECASE)  # LIST:FOLDER
 
 
@@ -160,9 +159,7 @@ def _refuse_contradictions(path: Path, pairs: Pairs) -> None:
     wrong = [key for key, same in zip(keys, pairs.same.tolist(), strict=True) if said.setdefault(key, same) != same]
     if wrong:
         named = "; ".join(" and ".join(key) for key in wrong[:3])
-        raise DataError(
-            f"{path}: {len(wrong):,} pairs are listed as match and as no match ({named}); remove one of the two rows"
-        )
+        raise DataError(f"{path}: {len(wrong):,} pairs are listed as match and no match ({named}); remove one row")
 
 
 def _contradicted(pairs: Pairs) -> list[int]:
@@ -175,15 +172,11 @@ def _notes(pairs: Pairs, lost: set[str]) -> tuple[str, ...]:
     notes = []
     twice = len(pairs) - len(set(_keys(pairs)))
     if twice:
-        notes.append(
-            f"{twice:,} of {len(pairs):,} pairs are listed more than once; each counts as often as it is listed"
-        )
+        notes.append(f"{twice:,} of {len(pairs):,} pairs are listed more than once; each counts as often as listed")
     wrong = _contradicted(pairs)
     if wrong:
         first = f"{pairs.a[wrong[0]]} and {pairs.b[wrong[0]]}"
-        notes.append(
-            f"{len(wrong):,} pairs are listed as no match although other rows link them ({first}); look at them"
-        )
+        notes.append(f"{len(wrong):,} pairs are listed as no match although other rows link them ({first}); check them")
     if pairs.people is None and pairs.fold is None:
         notes.append("who is shown is not known (folders are not people), so no accuracy is measured without folds")
     without = sum(bool(lost & {a, b}) for a, b in zip(pairs.a, pairs.b, strict=True))
@@ -299,7 +292,7 @@ def _read_set(path: Path) -> Pairs:
 
 def _read_table(path: Path) -> Pairs:
     table = read_table(
-        path, "a list of pairs", lambda header: {"a", "b", "same"} <= set(header) <= set(_COLUMNS), "a,b,same[,fold]"
+        path, "a list of pairs", lambda names: {*names} - {"fold"} == {"a", "b", "same"}, "a,b,same[,fold]"
     )
     rows = [_row(path, line, row) for line, row in table]
     if not rows:

@@ -151,9 +151,7 @@ def _images(file: Path, keys: dict[int, int]) -> tuple[list[_Record], list[str]]
         raise BadArchive(f"{file}: cannot be read ({reason_of(error)})") from error
     lost = set(keys) - {record.place for record in records}
     if lost:
-        raise DataError(
-            f"{file.with_suffix('.idx')}: points at byte {min(lost):,} of {file.name}, where no record begins"
-        )
+        raise DataError(f"{file.with_suffix('.idx')}: byte {min(lost):,} of {file.name} begins no record")
     if not records:
         raise BadArchive(f"{file}: has no record")
     if len({record.key for record in records}) < len(records):  # ids that were never set
@@ -171,9 +169,7 @@ def _of_insightface(file: Path, head: _Record, records: list[_Record]) -> tuple[
     identities = [record for record in records if first <= record.key < end]
     for record in identities:
         if len(record.labels) != 2 or not 1 <= record.labels[0] <= record.labels[1] <= first:
-            raise BadArchive(
-                f"{file}: record {record.key}: expected the range of an identity's images, got {record.labels}"
-            )
+            raise BadArchive(f"{file}: record {record.key}: expected a range of images, got {record.labels}")
     note = f"InsightFace's form: {len(image_records):,} images, {len(identities):,} identity records"
     beside = file.with_name("property")  # the number of classes, height, width
     if beside.is_file():
@@ -224,9 +220,7 @@ def _record(opened: IO[bytes], file: Path, place: int, pieces: list[int], keys: 
         raise BadArchive(f"{where} has {length} bytes; expected a header of {_HEADER.size}")
     flag, label, key, _ = _HEADER.unpack_from(head)
     if flag > _MOST_LABELS or len(head) < _HEADER.size + 4 * flag:
-        raise BadArchive(
-            f"{where} declares {flag:,} labels; expected up to {_MOST_LABELS}, within its {length:,} bytes"
-        )
+        raise BadArchive(f"{where} declares {flag:,} labels; expected up to {_MOST_LABELS} within {length:,} bytes")
     labels = tuple(np.frombuffer(head, "<f4", flag, _HEADER.size).tolist()) if flag else (label,)
     if not all(map(math.isfinite, labels)):
         raise BadArchive(f"{where} has a label that is no number")

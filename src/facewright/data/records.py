@@ -186,9 +186,7 @@ class Dataset:
         pixels = tuple(checked_pixels(number, image) for number, image in enumerate(images))
         people = [""] * len(pixels) if identities is None else [_text(value) for value in identities]
         if not len(pixels) == len(labels) == len(people):
-            raise UsageError(
-                f"expected a label for each of {len(pixels)} images, got {len(labels)} ({len(people)} people)"
-            )
+            raise UsageError(f"expected labels of {len(pixels)} images, got {len(labels)} ({len(people)} people)")
         width = max(5, len(str(len(pixels) - 1)))
         rows = [
             Labelled(f"{number:0{width}d}", _text(label), person)

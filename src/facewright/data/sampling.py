@@ -127,9 +127,7 @@ def identities(
     shuffled_images = indices[np.lexsort((chance, labels))]  # person by person, each person's shuffled
     _, counts = np.unique(labels, return_counts=True)
     if len(counts) < people:
-        raise UsageError(
-            f"expected at least {people} people, as many as a batch shows, got {len(counts)}; set sampling.people"
-        )
+        raise UsageError(f"expected at least {people} people, as a batch shows, got {len(counts)}; set sampling.people")
     groups = np.maximum(1, counts // images)  # (people in all,)
     seats = _seats(groups, people, seed, epoch)  # (batches, P, 2)
     person, group = seats[..., 0, None], seats[..., 1, None]

@@ -282,9 +282,7 @@ def _generic(tree: Tree, options: Mapping[str, str], chosen: str | None) -> Data
     tables, left = _label_tables(tree, options) if chosen in (None, "labels") else ([], [])
     why = "".join(f"; {note}" for note in left)
     if not tables and (chosen == "labels" or "columns" in options or not tree.whole):
-        raise DataError(
-            f"{tree.where}: found no label file (a .csv, .tsv or .txt with a row an image){why}; {EXPECTED}"
-        )
+        raise DataError(f"{tree.where}: found no label file (a .csv, .tsv or .txt, a row an image){why}; {EXPECTED}")
     if tables and (chosen == "labels" or not _folders_agree(tree, tables, options)):
         note = f"labels are read from {' and '.join(table.name for table in tables)}"
         return dataset_of_labels(tree, tables, options, layout="labels", notes=(note, *left))

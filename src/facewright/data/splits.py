@@ -123,8 +123,7 @@ def by_identity(
     wanted = {"test": round(test * len(identities)), "validation": round(validation * len(identities))}
     if len(units) < 1 + (test > 0) + (validation > 0):
         raise UsageError(
-            f"a split by identity needs a person for each part; found {len(units)} whose images are no copies of "
-            "another's: add people"
+            f"a split by identity needs a person for each part; found {len(units)} without copies: add some"
         )
     left = in_hash_order(units, str(seed))
     parts: dict[str, list[int]] = {name: [] for name in PARTS}

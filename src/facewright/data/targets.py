@@ -113,9 +113,7 @@ def _values(
 
 def _attribute(target: Target, column: Column, where: str) -> NDArray[np.float32]:
     if {"0", "-1"} <= set(column(target.name)):
-        raise DataError(
-            f"{where}: column {target.name} holds 1, 0 and -1: which one is unknown? Leave unknown ones empty"
-        )
+        raise DataError(f"{where}: column {target.name} holds 1, 0 and -1: which is unknown? Leave unknown ones empty")
     known = dict.fromkeys(YES, 1.0) | dict.fromkeys(NO, 0.0) | dict.fromkeys(UNKNOWN, np.nan)
     expected = "1, 0 or nothing (yes, no, unknown)"
     return _values(column, target.name, where, lambda text: known.get(text.casefold()), expected)[:, None]
@@ -168,9 +166,8 @@ def with_ranges(task: TaskSpec, truth: NDArray[np.float32]) -> TaskSpec:
         if target.number is not None:
             low, high, median = (float(of(values)) for of in (np.nanmin, np.nanmax, np.nanmedian))
             given = target.number.model_dump(exclude_none=True)
-            target = target.model_copy(
-                update={"number": NumberSpec.from_dict({"low": low, "high": high, **given, "median": median})}
-            )
+            number = NumberSpec.from_dict({"low": low, "high": high, **given, "median": median})
+            target = target.model_copy(update={"number": number})
         targets.append(target)
     return TaskSpec(targets=tuple(targets))
 

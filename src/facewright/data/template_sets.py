@@ -55,9 +55,7 @@ class TemplateSet:
     pairs: Path | None
     galleries: tuple[Templates, ...]
     probes: Templates | None
-    points: NDArray[np.float64] | None = (
-        None  # (F, 5, 2) px: middles of the eyes, tip of the nose, corners of the mouth
-    )
+    points: NDArray[np.float64] | None = None  # (F, 5, 2) px: eyes, tip of the nose, corners of the mouth
     weights: NDArray[np.float64] | None = None  # (F,) the detector's scores
 
     def dataset(self) -> Dataset:
@@ -185,9 +183,7 @@ def _points(path: Path | None, names: list[str]) -> tuple[NDArray[np.float64] | 
             raise DataError(f"{path}: line {line}: {name!r:.200} is listed with other points before")
     missing = [name for name in names if name not in known]
     if missing:
-        raise DataError(
-            f"{path}: expected the points of each image, {len(missing):,} lack, the first: {missing[0]!r:.200}"
-        )
+        raise DataError(f"{path}: expected points of each image, {len(missing):,} lack, the first: {missing[0]!r:.200}")
     table = np.array([known[name] for name in names])
     if (table[:, 10] < 0).any() or not table[:, 10].any():
         raise DataError(f"{path}: expected scores from 0 up, not all 0")
@@ -197,9 +193,7 @@ def _points(path: Path | None, names: list[str]) -> tuple[NDArray[np.float64] | 
 def _one_of(folder: Path, patterns: tuple[str, ...]) -> Path | None:
     found = [path for pattern in patterns for path in _files(folder, pattern)]
     if len(found) > 1:
-        raise DataError(
-            f"{folder}: expected one list {' or '.join(patterns)}, got {', '.join(one.name for one in found)}"
-        )
+        raise DataError(f"{folder}: expected one {' or '.join(patterns)}, got {', '.join(one.name for one in found)}")
     return found[0] if found else None
 
 

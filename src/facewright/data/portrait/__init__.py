@@ -233,9 +233,8 @@ _THINGS: tuple[Callable[[RandomStream, float], Points], ...] = (
 def backdrop(stream: RandomStream, width: int, height: int) -> FloatImage:
     """A background of one of five kinds: (height, width, 3) float32 in [0, 255]."""
     colours = 40.0 + 190.0 * stream.units(2, 3)
-    first, second = colours.mean(axis=1, keepdims=True) + stream.between(0.25, 0.8) * (
-        colours - colours.mean(axis=1, keepdims=True)
-    )
+    grey = colours.mean(axis=1, keepdims=True)
+    first, second = grey + stream.between(0.25, 0.8) * (colours - grey)
     kind = stream.pick(("gradient", "lights", "stripes", "wall", "cloth"))
     # Soft kinds are drawn on few points and enlarged; lengths are in shares of the longer side.
     longer = max(width, height)

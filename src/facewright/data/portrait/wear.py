@@ -169,9 +169,7 @@ def _draw_sheen(canvas: Canvas, head: HeadPose, inner: Points, outer: Points) ->
         )
         canvas.fill(head.place(np.concatenate([low, high[::-1]])), who.hair.mix(_LIGHT, 0.55), 0.085)
     for k in range(10, 40, 2):
-        strand = _between(
-            inner[[k, k, k]], outer[[k, k + (24 - k) // 6, k + (24 - k) // 4]], np.array([0.04, 0.5, 0.93])
-        )
+        strand = _between(inner[[k] * 3], outer[[k, k + (24 - k) // 6, k + (24 - k) // 4]], np.array([0.04, 0.5, 0.93]))
         shape = np.concatenate([strand, (strand + _TAPER)[::-1]])
         canvas.fill(head.place(shape), who.hair.times(0.6 if k % 4 else 1.3), 0.3)
 
@@ -228,13 +226,7 @@ def draw_clothes(canvas: Canvas, head: HeadPose, stream: RandomStream) -> None:
     colour = stream.pick(_CLOTH).mix(stream.pick(_CLOTH), stream.between(0.0, 0.3))
     wide = stream.between(1.15, 1.4)
     drop = stream.between(1.42, 1.56)
-    right = [
-        (0.42, 1.28),
-        (0.75, drop - 0.04),
-        (wide, drop + 0.16),
-        (wide + 0.16, 2.1),
-        (wide + 0.2, 4.5),
-    ]
+    right = [(0.42, 1.28), (0.75, drop - 0.04), (wide, drop + 0.16), (wide + 0.16, 2.1), (wide + 0.2, 4.5)]
     hem = [(wide + 0.2, _FEET), (-wide - 0.2, _FEET)]
     shape = np.concatenate([open_curve(right), hem, open_curve([(-x, y) for x, y in right[::-1]])])
     canvas.fill(head.body(shape), colour)

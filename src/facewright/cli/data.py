@@ -10,7 +10,7 @@ import typer
 
 from facewright.cli import options as opt
 from facewright.cli.output import check_writable, emit, named, number_of, report, say, say_left_out, show, table
-from facewright.cli.progress import event_printer
+from facewright.cli.progress import with_progress
 from facewright.errors import UnknownName, UsageError
 from facewright.files import write_atomic
 
@@ -75,8 +75,7 @@ def inspect(
 
     from facewright.workflows import inspection
 
-    with event_printer(quiet) as on_event:
-        audit, image = inspection.inspect(data, detector=detector, form=store, on_event=on_event)
+    audit, image = with_progress(inspection.inspect, quiet)(data, detector=detector, form=store)
     if sheet is not None:
         write_atomic(sheet, image)
         say(f"wrote {sheet}")
@@ -91,8 +90,7 @@ def _inspect_labels(
 
     from facewright.workflows import label_issues
 
-    with event_printer(quiet) as on_event:
-        result = label_issues.find_label_issues(run, folds=folds, weights=weights, device=device, on_event=on_event)
+    result = with_progress(label_issues.find_label_issues, quiet)(run, folds=folds, weights=weights, device=device)
     report(result.to_dict(), describe_label_issues(result), as_json)
     say(f"wrote {run / 'suspicious.json'}")
     say(f"report: {run / 'report.html'}")
@@ -220,11 +218,9 @@ def export(
 
     from facewright.workflows.inspection import export_dataset
 
-    with event_printer(quiet) as on_event:
-        written = export_dataset(
-            data, out, size=size, colour_order=order, detector=detector, select_face=select_face,
-            on_event=on_event,
-        )  # fmt: skip
+    written = with_progress(export_dataset, quiet)(
+        data, out, size=size, colour_order=order, detector=detector, select_face=select_face
+    )
     say_left_out(written.broken)
     if as_json:
         emit(asdict(written) | {"form": form})

@@ -10,7 +10,7 @@ import typer
 
 from facewright.cli import options as opt
 from facewright.cli.output import number_of, percent, precise, report, say, table
-from facewright.cli.progress import event_printer
+from facewright.cli.progress import with_progress
 
 if TYPE_CHECKING:
     from facewright.evaluation.binary import AttackResult
@@ -85,22 +85,20 @@ def evaluate(
 
     from facewright.workflows import evaluation
 
-    with event_printer(quiet) as on_event:
-        result = evaluation.evaluate(
-            model,
-            data,
-            task=task,
-            seed=seed,
-            detector=detector,
-            unknown_classes=unknown_classes,
-            threshold=threshold,
-            validation=validation,
-            by=by,
-            attributes=attributes,
-            out=out,
-            device=device,
-            on_event=on_event,
-        )
+    result = with_progress(evaluation.evaluate, quiet)(
+        model,
+        data,
+        task=task,
+        seed=seed,
+        detector=detector,
+        unknown_classes=unknown_classes,
+        threshold=threshold,
+        validation=validation,
+        by=by,
+        attributes=attributes,
+        out=out,
+        device=device,
+    )
     say_notes(result)
     report(result.to_dict(), describe(result), as_json)
     if out is not None:

@@ -9,7 +9,7 @@ import typer
 
 from facewright.cli import options as opt
 from facewright.cli.output import check_writable, number_of, percent, report, say, table
-from facewright.cli.progress import event_printer
+from facewright.cli.progress import with_progress
 from facewright.errors import UsageError, require_extra
 
 if TYPE_CHECKING:
@@ -57,19 +57,17 @@ def export(
 
     from facewright.workflows import exportation
 
-    with event_printer(quiet) as on_event:
-        made = exportation.export(
-            model,
-            out,
-            check=check,
-            quantise=quantise,
-            calibration=calibration,
-            crop=crop,
-            flip=flip,
-            detector=detector,
-            device=device,
-            on_event=on_event,
-        )
+    made = with_progress(exportation.export, quiet)(
+        model,
+        out,
+        check=check,
+        quantise=quantise,
+        calibration=calibration,
+        crop=crop,
+        flip=flip,
+        detector=detector,
+        device=device,
+    )
     report(made.to_dict(), describe_export(made), as_json)
 
 
@@ -240,24 +238,22 @@ def import_(
     """
     from facewright.workflows.model_import import import_model
 
-    with event_printer(quiet) as on_event:
-        imported = import_model(
-            file,
-            name if name.lower().endswith(".onnx") else f"{name}.onnx",
-            template=template,
-            size=size,
-            mean=_numbers("--mean", mean),
-            std=_numbers("--std", std),
-            colour=colour,
-            flip=flip,
-            output=output,
-            licence=licence,
-            pairs=pairs,
-            photos=photos,
-            detector=detector,
-            device=device,
-            on_event=on_event,
-        )
+    imported = with_progress(import_model, quiet)(
+        file,
+        name if name.lower().endswith(".onnx") else f"{name}.onnx",
+        template=template,
+        size=size,
+        mean=_numbers("--mean", mean),
+        std=_numbers("--std", std),
+        colour=colour,
+        flip=flip,
+        output=output,
+        licence=licence,
+        pairs=pairs,
+        photos=photos,
+        detector=detector,
+        device=device,
+    )
     rows = [(row.colour, row.scaling, "yes" if row.flip else "no", f"{row.auc:.4f}", f"{row.separation:.2f}",
              "chosen" if row.chosen else "") for row in imported.trials]  # fmt: skip
     lines = [table(("colour", "scaling", "flip", "AUC", "separation", ""), rows)] if rows else []

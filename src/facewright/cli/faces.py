@@ -11,6 +11,7 @@ import typer
 from facewright.cli import options as opt
 from facewright.cli.output import (
     check_writable,
+    exit_if_all_failed,
     named,
     number_of,
     percent,
@@ -21,7 +22,7 @@ from facewright.cli.output import (
     table,
     write_csv,
 )
-from facewright.cli.progress import event_printer
+from facewright.cli.progress import with_progress
 from facewright.errors import UsageError, require_extra
 from facewright.files import csv_text
 
@@ -97,27 +98,24 @@ def faces(
 
     from facewright.workflows import face_detection
 
-    with event_printer(quiet) as on_event:
-        found = face_detection.faces(
-            photos,
-            out=out,
-            smallest=smallest,
-            template=template,
-            detector="dlib" if detector is None else detector,
-            select_face=selection,
-            size=size,
-            margin=margin,
-            draw=draw,
-            device=device,
-            on_event=on_event,
-        )
+    found = with_progress(face_detection.faces, quiet)(
+        photos,
+        out=out,
+        smallest=smallest,
+        template=template,
+        detector="dlib" if detector is None else detector,
+        select_face=selection,
+        size=size,
+        margin=margin,
+        draw=draw,
+        device=device,
+    )
     say_errors(found.photos)
     report(found.to_dict(), describe_faces(found), as_json)
     if out is not None:
         crops = sum(len(photo.crops) for photo in found.photos)
         say(f"wrote {number_of(crops, 'crop')} with faces.json and faces.csv to {out}")
-    if all(photo.error is not None for photo in found.photos):
-        raise typer.Exit(1)
+    exit_if_all_failed(found.photos)
 
 
 def _write_table(where: str, out: str, as_json: bool, quiet: bool, **asked: Any) -> None:
@@ -127,8 +125,7 @@ def _write_table(where: str, out: str, as_json: bool, quiet: bool, **asked: Any)
 
     from facewright.workflows.face_detection import write_faces
 
-    with event_printer(quiet) as on_event:
-        written = write_faces(where, out, **asked, on_event=on_event)
+    written = with_progress(write_faces, quiet)(where, out, **asked)
     say_left_out(written.broken)
     failed = f", {number_of(written.failures, 'photo')} with an error" if written.failures else ""
     faces, photos = number_of(written.faces, "face"), number_of(written.photos, "photo")
@@ -178,26 +175,23 @@ def scan(
     from facewright.faces.scan import Search
     from facewright.workflows import face_scan
 
-    with event_printer(quiet) as on_event:
-        scanned = face_scan.scan(
-            model,
-            photos,
-            boxes=boxes,
-            threshold=threshold,
-            search=Search(smallest=smallest, suppression=suppress),
-            frame=None if frame is None else Frame(*four_numbers(frame)),
-            face=face,
-            draw=draw,
-            device=device,
-            on_event=on_event,
-        )
+    scanned = with_progress(face_scan.scan, quiet)(
+        model,
+        photos,
+        boxes=boxes,
+        threshold=threshold,
+        search=Search(smallest=smallest, suppression=suppress),
+        frame=None if frame is None else Frame(*four_numbers(frame)),
+        face=face,
+        draw=draw,
+        device=device,
+    )
     say_errors(scanned.photos)
     write_csv(csv_file, box_table(scanned.photos))
     if draw is not None:
         say(f"wrote {number_of(len(scanned.drawn), 'image')} to {draw}")
     report(scanned.to_dict(), describe_scan(scanned), as_json)
-    if all(photo.error is not None for photo in scanned.photos):
-        raise typer.Exit(1)
+    exit_if_all_failed(scanned.photos)
 
 
 def describe_faces(found: FoundFaces) -> str:
@@ -327,17 +321,9 @@ def cluster(
         clusters.change_clusters(out, merge=groups, split=split or (), rename=names)
     elif not photos:
         raise UsageError("nothing to do: give photos, or --merge, --split or --name")
-    with event_printer(quiet) as on_event:
-        result = clusters.cluster_photos(
-            photos or (),
-            out,
-            model=model,
-            detector=detector,
-            smallest=min_face,
-            threshold=threshold,
-            device=device,
-            on_event=on_event,
-        )
+    result = with_progress(clusters.cluster_photos, quiet)(
+        photos or (), out, model=model, detector=detector, smallest=min_face, threshold=threshold, device=device
+    )
     for path, reason in result.failed.items():
         say(f"left out: {path}: {reason}")
     alone = sum(face.person == clusters.UNSORTED for face in result.faces)

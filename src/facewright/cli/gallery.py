@@ -11,7 +11,7 @@ import typer
 
 from facewright.cli import gallery_records as records
 from facewright.cli import options as opt
-from facewright.cli.output import emit, named, number_of, report, say, say_left_out, show
+from facewright.cli.output import emit, exit_if_all_failed, named, number_of, report, say, say_left_out, show
 from facewright.cli.progress import event_printer
 from facewright.errors import UsageError
 
@@ -148,7 +148,7 @@ def search(
         "\n".join(line for one in found for line in describe_search(one)),
         as_json,
     )
-    _exit_if_all_failed(found)
+    exit_if_all_failed(found)
 
 
 @app.command("identify")
@@ -218,7 +218,7 @@ def identify(
             f"the threshold was chosen among {stored.people:,} people, now there are {people:,}, so the false-positive "
             "identification rate is higher; recalibrate"
         )
-    _exit_if_all_failed(found)
+    exit_if_all_failed(found)
 
 
 app.add_typer(records.app)
@@ -268,8 +268,3 @@ def describe_search(found: SearchResult) -> list[str]:
         where = f"({named(one.photo)}, entry {one.number}){records.tags(one.metadata)}"
         lines.append(f"  {one.score:7.4f}  {one.person}  {where}")
     return lines
-
-
-def _exit_if_all_failed(found: Sequence[SearchResult | Identification | PhotoIdentification]) -> None:
-    if found and all(one.error is not None for one in found):
-        raise typer.Exit(1)

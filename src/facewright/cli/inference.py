@@ -12,6 +12,7 @@ from facewright.cli import options as opt
 from facewright.cli.output import (
     check_writable,
     emit,
+    exit_if_all_failed,
     named,
     number_of,
     report,
@@ -21,7 +22,7 @@ from facewright.cli.output import (
     show,
     write_csv,
 )
-from facewright.cli.progress import event_printer
+from facewright.cli.progress import with_progress
 from facewright.errors import UsageError, require_extra
 from facewright.files import csv_text
 
@@ -81,8 +82,7 @@ def predict(
                 "--template needs a classifier and has no place for unknown people or several faces: remove "
                 "--unknown-at and --every-face"
             )
-        with event_printer(quiet) as on_event:
-            filled = fill_template(model, template, files, detector=detector, device=device, on_event=on_event)
+        filled = with_progress(fill_template, quiet)(model, template, files, detector=detector, device=device)
         say(f"{number_of(filled.rows, 'row')}, each with {filled.content}")
         write_csv(csv_file, filled.text)
         if as_json or csv_file is None:
@@ -93,11 +93,9 @@ def predict(
             raise UsageError(f"{model} is a fitted function without classes; remove --unknown-at and --every-face")
         predict_tables(model, files, csv_file, as_json)
         return
-    with event_printer(quiet) as on_event:
-        predictions = predict_images(
-            model, files, top_k=top_k, unknown_at=unknown_at, every_face=every_face, detector=detector,
-            device=device, on_event=on_event,
-        )  # fmt: skip
+    predictions = with_progress(predict_images, quiet)(
+        model, files, top_k=top_k, unknown_at=unknown_at, every_face=every_face, detector=detector, device=device
+    )
     say_errors(predictions)
     write_csv(csv_file, prediction_table(predictions))
     if as_json:
@@ -106,8 +104,7 @@ def predict(
         for one in predictions:
             if one.error is None:
                 show(prediction_line(one))
-    if all(one.error is not None for one in predictions):
-        raise typer.Exit(1)
+    exit_if_all_failed(predictions)
 
 
 def predict_tables(model: Path, files: Sequence[Path], csv_file: Path | None, as_json: bool) -> None:
@@ -160,11 +157,9 @@ def embed(
 
     from facewright.workflows import embeddings
 
-    with event_printer(quiet) as on_event:
-        written = embeddings.embed(
-            model, data, out, crop=crop, flip=flip, detector=detector, select_face=select_face,
-            device=device, on=on, on_event=on_event,
-        )  # fmt: skip
+    written = with_progress(embeddings.embed, quiet)(
+        model, data, out, crop=crop, flip=flip, detector=detector, select_face=select_face, device=device, on=on
+    )
     say_left_out(written.broken)
     report(written.to_dict(), f"wrote {number_of(written.rows, 'vector')} of {written.width} numbers to {out}", as_json)
 
@@ -285,35 +280,24 @@ def explain(
     if pair and (name is not None or method is not None):
         raise UsageError("--pair has no class and one method: remove --class and --method")
 
-    from facewright.explanation.class_maps import Explained
     from facewright.workflows import explanation
     from facewright.workflows.training_requests import free_folder
 
     folder = free_folder("explain") if out is None else out
-    with event_printer(quiet) as on_event:
-        found: Explained | ExplainedPair
-        if pair:
-            found = explanation.explain_pair(
-                model, photos[0], photos[1], detector=detector, out=folder, device=device, on_event=on_event
-            )
-        else:
-            found = explanation.explain(
-                Path(model),
-                photos,
-                name=name,
-                method=method,
-                detector=detector,
-                out=folder,
-                device=device,
-                on_event=on_event,
-            )
-    broken = [photo for photo in found.photos if photo.error is not None] if isinstance(found, Explained) else []
-    say_errors(broken)
-    text = describe_explained(found) if isinstance(found, Explained) else describe_pair(found)
-    report(found.to_dict(), text, as_json)
+    if pair:
+        both = with_progress(explanation.explain_pair, quiet)(
+            model, *photos, detector=detector, out=folder, device=device
+        )
+        report(both.to_dict(), describe_pair(both), as_json)
+        say(f"wrote {both.page}")
+        return
+    found = with_progress(explanation.explain, quiet)(
+        model, photos, name=name, method=method, detector=detector, out=folder, device=device
+    )
+    say_errors(found.photos)
+    report(found.to_dict(), describe_explained(found), as_json)
     say(f"wrote {found.page}")
-    if broken and len(broken) == len(found.photos):
-        raise typer.Exit(1)
+    exit_if_all_failed(found.photos)
 
 
 def describe_explained(found: Explained) -> str:

@@ -79,6 +79,12 @@ def say_errors(results: Iterable[Any]) -> None:
             say(f"error: {named(one.path)}: {one.error}")
 
 
+def exit_if_all_failed(results: Sequence[Any]) -> None:
+    """End with status 1 where not one image could be used."""
+    if results and all(one.error is not None for one in results):
+        raise typer.Exit(1)
+
+
 def write_csv(path: Path | None, text: str) -> None:
     """Write a table, where one is asked for; a name in it may be no UTF-8."""
     if path is not None:

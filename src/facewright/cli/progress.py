@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from facewright.cli.output import harmless, is_speaker, number_of, say
 from facewright.events import (
@@ -38,6 +38,8 @@ REFRESHES = 4  # a second, of the live line
 ROOM_FOR_BAR = 100  # columns; on a narrower terminal the words alone fit
 SLOW_PACKAGES = {"torch": "PyTorch", "sklearn": "scikit-learn", "mlflow": "MLflow"}  # over a second each
 Clock = Callable[[], float]
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def duration(seconds: float) -> str:
@@ -81,6 +83,16 @@ def event_printer(quiet: bool = False) -> Iterator[EventHandler]:
     else:
         with Patient(Plain()) as printer:
             yield printer
+
+
+def with_progress(workflow: Callable[P, R], quiet: bool) -> Callable[P, R]:
+    """Return a workflow that shows its events while it runs."""
+
+    def run(*arguments: P.args, **options: P.kwargs) -> R:
+        with event_printer(quiet) as on_event:
+            return workflow(*arguments, **{**options, "on_event": on_event})  # type: ignore[arg-type]
+
+    return run
 
 
 @contextmanager

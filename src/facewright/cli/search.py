@@ -9,7 +9,7 @@ import typer
 
 from facewright.cli import options as opt
 from facewright.cli.output import percent, report, say, table
-from facewright.cli.progress import duration, event_printer
+from facewright.cli.progress import duration, with_progress
 
 if TYPE_CHECKING:
     from facewright.workflows.dry_runs import DryRun, LearningRates
@@ -55,11 +55,10 @@ def search(
 
     changed = opt.overrides(changes, epochs=epochs, size=size, precision=precision, detector=detector)
     chosen = [name.strip() for name in models.split(",") if name.strip()]
-    with event_printer(quiet) as on_event:
-        found = search_recipes(
-            data, models=chosen, budget=opt.seconds(budget), trials=trials, recipe=recipe, out=out, seed=seed,
-            overrides=changed, device=device, on_event=on_event,
-        )  # fmt: skip
+    found = with_progress(search_recipes, quiet)(
+        data, models=chosen, budget=opt.seconds(budget), trials=trials, recipe=recipe, out=out, seed=seed,
+        overrides=changed, device=device,
+    )  # fmt: skip
     report(found.to_dict(), describe_search(found), as_json)
     say(f"run: {found.run}")
     say(f"report: {Path(found.run) / 'report.html'}")
@@ -120,11 +119,10 @@ def lr_find(
     """
     from facewright.workflows.dry_runs import find_learning_rate
 
-    with event_printer(quiet) as on_event:
-        found = find_learning_rate(
-            data, model=model, recipe=recipe, seed=seed, overrides=opt.overrides(changes, size=size),
-            steps=steps, low=low, high=high, device=device, on_event=on_event,
-        )  # fmt: skip
+    found = with_progress(find_learning_rate, quiet)(
+        data, model=model, recipe=recipe, seed=seed, overrides=opt.overrides(changes, size=size), steps=steps, low=low,
+        high=high, device=device,
+    )  # fmt: skip
     report(found.to_dict(), describe_rates(found), as_json)
     if csv is not None:
         found.to_csv(csv)

@@ -11,7 +11,7 @@ from facewright.cli import options as opt
 from facewright.cli.evaluation import comparison_lines, describe_result
 from facewright.cli.inference import prediction_line
 from facewright.cli.output import emit, number_of, percent, report, say, show, table
-from facewright.cli.progress import event_printer
+from facewright.cli.progress import with_progress
 from facewright.cli.search import describe_dry_run
 from facewright.errors import UsageError
 
@@ -91,30 +91,20 @@ def train(
     if dry_run:
         if data is None:
             raise UsageError("--dry-run needs DATA")
-        with event_printer(quiet) as on_event:
-            tried = dry_runs.dry_run(
-                data, model=with_weights(model, weights), recipe=recipe, seed=seed, overrides=changed, task=task,
-                device=device, on_event=on_event,
-            )  # fmt: skip
+        tried = with_progress(dry_runs.dry_run, quiet)(
+            data, model=with_weights(model, weights), recipe=recipe, seed=seed, overrides=changed, task=task,
+            device=device,
+        )  # fmt: skip
         report(tried.to_dict(), describe_dry_run(tried), as_json)
         return
-    with event_printer(quiet) as on_event:
-        if data is not None:
-            run = training_runs.train(
-                data,
-                model=with_weights(model, weights),
-                recipe=recipe,
-                out=out,
-                seed=seed,
-                overrides=changed,
-                task=task,
-                resume=resume,
-                device=device,
-                track=opt.tracked(track),
-                on_event=on_event,
-            )
-        elif out is not None:
-            run = training_runs.resume(out, device=device, track=opt.tracked(track), on_event=on_event)
+    trackers = opt.tracked(track)
+    if data is not None:
+        run = with_progress(training_runs.train, quiet)(
+            data, model=with_weights(model, weights), recipe=recipe, out=out, seed=seed, overrides=changed, task=task,
+            resume=resume, device=device, track=trackers,
+        )  # fmt: skip
+    elif out is not None:
+        run = with_progress(training_runs.resume, quiet)(out, device=device, track=trackers)
     report(run.summary(), describe_result(run.evaluation), as_json)
     say(f"run: {run.folder}")
     say(f"report: {run.folder / 'report.html'}")
@@ -172,17 +162,16 @@ def compare(
     from facewright.workflows import comparison, training_runs
     from facewright.workflows.training_requests import free_folder
 
-    with event_printer(quiet) as on_event:
-        if data is not None:
-            compared = training_runs.train_all(
-                data, chosen, recipe=recipe, out=out, seed=seed, overrides=changed, task=task, device=device,
-                track=opt.tracked(track), budget=limit, on_event=on_event,
-            )  # fmt: skip
-            folder = compared.runs[0].folder.parent
-        else:
-            compared = comparison.compare([Path(run) for run in inputs])
-            folder = out or free_folder("compare")
-            compared.write(folder)
+    if data is not None:
+        compared = with_progress(training_runs.train_all, quiet)(
+            data, chosen, recipe=recipe, out=out, seed=seed, overrides=changed, task=task, device=device,
+            track=opt.tracked(track), budget=limit,
+        )  # fmt: skip
+        folder = compared.runs[0].folder.parent
+    else:
+        compared = comparison.compare([Path(run) for run in inputs])
+        folder = out or free_folder("compare")
+        compared.write(folder)
     report(compared.to_dict(), describe_comparison(compared.comparison), as_json)
     say(f"report: {folder / 'report.html'}")
 
@@ -204,8 +193,7 @@ def demo(
     """
     from facewright.workflows import training_runs
 
-    with event_printer(quiet) as on_event:
-        result = training_runs.demo(out, quick=quick, device=device, on_event=on_event)
+    result = with_progress(training_runs.demo, quiet)(out, quick=quick, device=device)
     text = [describe_comparison(result.compared.comparison), "", *map(prediction_line, result.predictions)]
     report(result.to_dict(), "\n".join(text), as_json)
     say(f"report: {result.report}")
@@ -316,10 +304,9 @@ def fit(
 
     from facewright.regression import run as regression
 
-    with event_printer(quiet) as on_event:
-        run = regression.fit(
-            points, targets=targets, recipe=recipe, out=out, seed=seed, overrides=changed, on_event=on_event
-        )
+    run = with_progress(regression.fit, quiet)(
+        points, targets=targets, recipe=recipe, out=out, seed=seed, overrides=changed
+    )
     report(run.summary(), describe_fit(run.evaluation), as_json)
     for note in run.facts.notes:
         say(f"note: {note}")

@@ -10,7 +10,7 @@ import typer
 from facewright.cli import options as opt
 from facewright.cli.evaluation import describe_subgroups, describe_verification
 from facewright.cli.output import chosen_by, emit, number_of, percent, precise, report, say, show, table
-from facewright.cli.progress import event_printer
+from facewright.cli.progress import event_printer, with_progress
 from facewright.errors import UsageError
 
 if TYPE_CHECKING:
@@ -106,11 +106,10 @@ def pairs(
     from facewright.workflows import pair_evaluation
 
     model = words[0] if len(words) == 2 else None
-    with event_printer(quiet) as on_event:
-        result = pair_evaluation.pairs(
-            model, words[-1], folder, out=out, crop=crop, flip=flip, detector=detector,
-            select_face=select_face, by=by, attributes=attributes, device=device, on_event=on_event,
-        )  # fmt: skip
+    result = with_progress(pair_evaluation.pairs, quiet)(
+        model, words[-1], folder, out=out, crop=crop, flip=flip, detector=detector, select_face=select_face, by=by,
+        attributes=attributes, device=device,
+    )  # fmt: skip
     lines = [describe_verification(result.result)]
     if result.subgroups is not None:
         lines += ["", describe_subgroups(result.subgroups)]
@@ -150,10 +149,9 @@ def benchmark(
     """
     from facewright.workflows import pair_evaluation
 
-    with event_printer(quiet) as on_event:
-        result = pair_evaluation.benchmark(
-            *pair_evaluation.split_sets(words), flip=flip, detector=detector, device=device, on_event=on_event
-        )
+    result = with_progress(pair_evaluation.benchmark, quiet)(
+        *pair_evaluation.split_sets(words), flip=flip, detector=detector, device=device
+    )
     report(result.to_dict(), describe_benchmark(result), as_json)
 
 
@@ -237,17 +235,15 @@ def calibrate(
 
     from facewright.workflows import calibration
 
-    with event_printer(quiet) as on_event:
-        if unknown_people is not None:
-            result = calibration.calibrate_unknown(
-                model, unknown_people, far, confidence=confidence, out=out, detector=detector, device=device,
-                on_event=on_event,
-            )  # fmt: skip
-        elif pairs is not None:
-            result = calibration.calibrate(
-                model, pairs, required_folder(images, pairs), far, confidence=confidence, out=out, crop=crop, flip=flip,
-                detector=detector, select_face=select_face, device=device, on_event=on_event,
-            )  # fmt: skip
+    if unknown_people is not None:
+        result = with_progress(calibration.calibrate_unknown, quiet)(
+            model, unknown_people, far, confidence=confidence, out=out, detector=detector, device=device
+        )
+    elif pairs is not None:
+        result = with_progress(calibration.calibrate, quiet)(
+            model, pairs, required_folder(images, pairs), far, confidence=confidence, out=out, crop=crop, flip=flip,
+            detector=detector, select_face=select_face, device=device,
+        )  # fmt: skip
     report(result.to_dict(), describe_calibrated(result), as_json)
     say(f"wrote {result.written}")
 

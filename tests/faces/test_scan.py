@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from facewright.errors import UnknownName, UsageError
 from facewright.faces import scan
 from facewright.faces.boxes import Frame
-from facewright.faces.mining import cut, false_alarms
-from facewright.faces.scan import Scanner, Search, levels
+from facewright.faces.scan import Scanner, Search, cut, false_alarms, levels
 from facewright.graphs import plain
 from facewright.input_spec import InputSpec
 from facewright.metrics.detection import iou
@@ -190,14 +189,6 @@ def test_patches_at_known_faces_are_no_false_alarms() -> None:
 def test_a_cut_patch_is_the_photo_s_own_pixels_where_the_size_fits() -> None:
     image = np.random.default_rng(0).integers(0, 256, (50, 61, 3), np.uint8)
     np.testing.assert_array_equal(cut(image, np.array([7.0, 9.0, 16.0, 16.0]), SPEC), image[9:25, 7:23])
-
-
-@pytest.mark.parametrize("limit", [0, -1])
-def test_mining_refuses(limit: int) -> None:
-    with pytest.raises(UsageError, match="limit of 1"):
-        false_alarms(scanner(), [photo()], limit=limit, seed=0)
-    with pytest.raises(UsageError, match="boxes for every photo"):
-        false_alarms(scanner(), [photo()], limit=1, seed=0, known=[])
 
 
 def test_the_graph_of_an_exported_model_scores_every_patch() -> None:

@@ -9,13 +9,14 @@ face detection" (the pyramid, the merging of hits).
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+import heapq
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from facewright.devices import moved
@@ -23,7 +24,7 @@ from facewright.errors import Unconvertible, UnknownName, UsageError
 from facewright.faces.boxes import OVERLAP, Frame, average, keep_best, soften
 from facewright.graphs import LOGITS, Graph, Run
 from facewright.input_spec import InputSpec
-from facewright.metrics.detection import Floats
+from facewright.metrics.detection import Floats, as_boxes, iou
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -35,6 +36,8 @@ Suppression = Literal["hard", "soft"]
 
 WINDOW_STRIDE = 8  # px between patches where they are cut one by one
 BATCH = 256  # patches at once
+APART = 0.3  # intersection over union with a known face from which on a patch is none without a face
+EACH = 32  # most patches of one photo, so that one odd photo is not all there is to learn from
 TILE = 2**18  # px of a photo passed at once: what a tile's maps need stays near the processor, and memory is bounded
 
 
@@ -278,3 +281,55 @@ def _chance(scores: Floats, face: int) -> Floats:
         parts = np.exp(scores - scores.max(axis=0))
         return np.asarray(parts[face] / parts.sum(axis=0))
     return np.asarray(np.exp(-np.logaddexp(0, -scores[0] if face == 1 else scores[0])))
+
+
+def false_alarms(
+    scanner: Scanner, photos: Iterable[Pixels], limit: int, seed: int, known: Sequence[ArrayLike] | None = None
+) -> Pixels:
+    """Find what a network takes for faces in photos that show none: the highest-scoring patch of each place.
+
+    Args:
+        scanner: the network; its search says from which probability on a patch is an alarm.
+        photos: (H, W, 3) uint8 each; one is held at a time.
+        limit: maximum number of patches, at least 1; those with the highest scores are taken, at most 32 of one photo.
+        seed: shifts the sizes of the patches, so that another round of mining finds others.
+        known: the true boxes (T, 4) of each photo, where photos with faces are used: patches whose face box overlaps
+            one by 0.3 or more are left out. None: the photos show no face.
+    Returns:
+        (K, height, width, 3) uint8, highest score first; K is 0 where there is no alarm.
+    """
+    drawn = np.random.default_rng(seed)
+    best: list[tuple[float, int, int, Pixels]] = []
+    for index, photo in enumerate(photos):
+        smallest = scanner.search.smallest * scanner.search.growth ** drawn.random()
+        shifted = scanner.searching(replace(scanner.search, smallest=smallest))
+        faces = np.zeros((0, 4)) if known is None else as_boxes(known[index])
+        for rank, (score, patch) in enumerate(_alarms(shifted, photo, faces)):
+            entry = (score, -index, -rank, cut(photo, patch, scanner.spec))
+            if len(best) < limit:
+                heapq.heappush(best, entry)
+            elif entry[:3] > best[0][:3]:
+                heapq.heapreplace(best, entry)
+    patches = [entry[3] for entry in sorted(best, key=lambda entry: entry[:3], reverse=True)]
+    return np.array(patches, np.uint8).reshape(-1, scanner.spec.height, scanner.spec.width, 3)
+
+
+def _alarms(scanner: Scanner, photo: Pixels, faces: Floats) -> list[tuple[float, Floats]]:
+    """Return score and patch of the highest-scoring hits of one photo that overlap no face and not each other."""
+    hits = scanner.hits(photo)
+    clear = iou(scanner.search.frame.boxes(hits.patches), faces).max(axis=1, initial=0.0) < APART
+    patches, scores = hits.patches[clear], hits.scores[clear]
+    kept = keep_best(patches, scores, scanner.search.overlap)[:EACH]
+    return [(float(scores[k]), patches[k]) for k in kept]
+
+
+def cut(photo: Pixels, patch: Floats, spec: InputSpec) -> Pixels:
+    """Cut a patch out of a photo, at the size of a network's input, (height, width, 3), resized as training images are.
+
+    Args:
+        patch: x, y, width, height in px of the photo, inside it.
+    """
+    x, y, width, height = (float(value) for value in patch)
+    box = (max(0.0, x), max(0.0, y), min(x + width, photo.shape[1]), min(y + height, photo.shape[0]))
+    image = Image.fromarray(photo)
+    return np.array(image.resize((spec.width, spec.height), Image.Resampling.BICUBIC, box, reducing_gap=3.0))

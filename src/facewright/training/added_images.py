@@ -16,7 +16,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import overload
 
 import numpy as np
 import torch
@@ -32,8 +31,7 @@ from facewright.data.records import Dataset
 from facewright.data.sampling import derive
 from facewright.errors import BadImage, DataError, UsageError
 from facewright.events import EventHandler, Message, Progress
-from facewright.faces.mining import false_alarms
-from facewright.faces.scan import Scanner, Search
+from facewright.faces.scan import Scanner, Search, false_alarms
 from facewright.files import cache_folder, write_atomic
 from facewright.images import images_below
 from facewright.training import diffusion
@@ -215,7 +213,7 @@ def mine_hard_negatives(
     on_event(Message(f"looking for false alarms in {len(photos)} photos"))
     scanner = Scanner(copy.deepcopy(network).eval(), data.spec, face, Search(threshold=mining.threshold))
     with torch.inference_mode():
-        patches = false_alarms(scanner, _LazyPhotos(photos), limit, data.seed, boxes)
+        patches = false_alarms(scanner, map(_read, photos), limit, data.seed, boxes)
     packed = io.BytesIO()
     np.save(packed, patches, allow_pickle=False)
     write_atomic(kept, packed.getvalue(), mode=0o600)
@@ -259,23 +257,9 @@ def _photos(mining: HardNegativeMining) -> tuple[list[Path], list[NDArray[np.flo
     return [photo for photo, _ in chosen], [known.boxes[entry] for _, entry in chosen]
 
 
-class _LazyPhotos(Sequence[NDArray[np.uint8]]):
-    """Photos read on access; one that cannot be read is black, which gives no false alarm."""
-
-    def __init__(self, paths: Sequence[Path]) -> None:
-        self.paths = paths
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    @overload
-    def __getitem__(self, index: int) -> NDArray[np.uint8]: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[NDArray[np.uint8]]: ...
-    def __getitem__(self, index: int | slice) -> NDArray[np.uint8] | Sequence[NDArray[np.uint8]]:
-        if isinstance(index, slice):
-            return _LazyPhotos(self.paths[index])
-        try:
-            return images.read(self.paths[index])
-        except (BadImage, OSError):
-            return np.zeros((64, 64, 3), np.uint8)
+def _read(path: Path) -> NDArray[np.uint8]:
+    """A photo; one that cannot be read is black, which gives no false alarm."""
+    try:
+        return images.read(path)
+    except (BadImage, OSError):
+        return np.zeros((64, 64, 3), np.uint8)

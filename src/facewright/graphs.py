@@ -90,11 +90,7 @@ class Session:
         return tuple(one.name for one in self._session.get_inputs())
 
     def run(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None) -> list[NDArray[Any]]:
-        """Compute outputs, all where None.
-
-        Raises:
-            BundleError: the graph fails on these inputs.
-        """
+        """Compute outputs, all where None. Raises BundleError: the graph fails on these inputs."""
         try:
             return list(self._session.run(outputs, dict(feeds)))
         except Exception as error:  # its exceptions have no class in common

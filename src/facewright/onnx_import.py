@@ -47,11 +47,7 @@ class Layout:
 
 
 def layout_of(model: ModelProto) -> Layout:
-    """Describe the one image input of a graph.
-
-    Raises:
-        BundleError: it has another input, or more than one.
-    """
+    """Describe the one image input of a graph. Raises BundleError: it has another input, or more than one."""
     kinds = import_onnx().TensorProto
     held = {tensor.name for tensor in model.graph.initializer}
     inputs = [one for one in model.graph.input if one.name not in held]

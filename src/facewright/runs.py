@@ -81,11 +81,7 @@ class RunFacts(Record):
 
     @classmethod
     def read(cls, folder: Path) -> RunFacts:
-        """The facts of a run directory.
-
-        Raises:
-            RunError: this is no run directory, or its run.json is damaged.
-        """
+        """The facts of a run directory. Raises RunError: this is no run directory, or its run.json is damaged."""
         path = folder / "run.json"
         if not path.is_file():
             raise RunError(f"{folder}: not a run directory (no run.json); expected one that `train` made")

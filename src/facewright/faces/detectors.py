@@ -73,11 +73,7 @@ class Detector(Protocol):
 
     @property
     def digest(self) -> str:
-        """Return a digest of its weights.
-
-        Raises:
-            WeightsError: they cannot be had.
-        """
+        """Return a digest of its weights. Raises WeightsError: they cannot be had."""
         ...
 
     def locate(self, photo: Pixels, sizes: Sequence[float | None]) -> Located:

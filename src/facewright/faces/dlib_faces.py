@@ -264,11 +264,7 @@ class FivePoints:
 
     @classmethod
     def from_arrays(cls, arrays: Arrays) -> FivePoints:
-        """Put the trees together from arrays by name.
-
-        Raises:
-            WeightsError: the arrays do not fit each other.
-        """
+        """Put the trees together from arrays by name. Raises WeightsError: the arrays do not fit each other."""
         try:
             steps = tuple(
                 Step(anchors.astype(np.int64), offsets, first.astype(np.int64), second.astype(np.int64), least, leaves)

@@ -157,11 +157,7 @@ class Defaults(Record):
 
 
 def read_defaults(cache: Path | None = None) -> Defaults:
-    """Return the user's defaults.
-
-    Raises:
-        UsageError: the file is damaged.
-    """
+    """Return the user's defaults. Raises UsageError: the file is damaged."""
     path = _file(cache)
     return read_json(path, Defaults, error=UsageError) if path.is_file() else Defaults()
 

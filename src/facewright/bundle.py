@@ -64,7 +64,6 @@ class Bundle:
         """The network with these weights, in inference mode; without classes it gives features in place of scores.
 
         Raises:
-            UnknownName: the architecture is in no table.
             BundleError: the weights are not those of this architecture; names what is missing, extra or misshapen. Or
                 it was exported, and has none.
         """
@@ -113,9 +112,7 @@ def with_input(bundle: Bundle, crop: float | None, flip: bool | None) -> Bundle:
 def fingerprint(bundle: Bundle, tensors: Iterable[str]) -> str:
     """32 hex characters that stand for what becomes of an image in a network: not for classes, thresholds or origin.
 
-    Args:
-        tensors: the names of those weights that have a part in it; beside them count the architecture, the stem, the
-            head and the InputSpec.
+    Beside the named weights count the architecture, the stem, the head and the InputSpec.
     """
     import torch
 
@@ -159,12 +156,7 @@ class ExportedHeader(BaseModel):
 
 
 def save(path: Path, bundle: Bundle) -> None:
-    """Write a bundle, atomically.
-
-    Raises:
-        UsageError: an exported model in a file that is not called .onnx, or another one in a file that is.
-        FacewrightError: it could not be written whole; what was there before is unchanged.
-    """
+    """Write a bundle, atomically. Raises UsageError: a graph in a file not called .onnx, or weights in one that is."""
     exported, header = bundle.exported, _header_of(bundle)
     if is_exported(path) != (exported is not None):
         kind = "PyTorch weights" if exported is None else "an exported graph"
@@ -212,7 +204,6 @@ def load(path: Path) -> Bundle:
 
     Raises:
         BundleError: no such file, not safetensors, or metadata that is not a bundle's; as `graphs.read`.
-        UsageError: reading .onnx needs a package that is not installed.
     """
     if not path.is_file():
         raise BundleError(f"{path}: no such file; expected a model: a run directory, a .safetensors or an .onnx file")

@@ -40,8 +40,7 @@ class Client:
 
     Args:
         address: as `facewright serve` prints it, with the path that a reverse proxy may add.
-        token: that the server wants. patience: seconds for which a busy server is asked again.
-        timeout: seconds for one answer.
+        patience: seconds for which a busy server is asked again. timeout: seconds for one answer.
         transport: of httpx.
     """
 

@@ -1,7 +1,4 @@
-"""The device that computes: `--device auto|cpu|cuda[:N]|mps|xpu`, or FACEWRIGHT_DEVICE.
-
-torch is imported when a device is chosen, so this module costs nothing to import.
-"""
+"""The device that computes: `--device auto|cpu|cuda[:N]|mps|xpu`, or FACEWRIGHT_DEVICE. Importing it loads no torch."""
 
 from __future__ import annotations
 
@@ -67,9 +64,7 @@ def providers(name: str | None, available: Sequence[str]) -> list[str | tuple[st
     `auto` is an NVIDIA GPU where ONNX Runtime can use one: Apple's and Intel's providers round differently.
 
     Args:
-        name: as for `choose`. available: the providers of the ONNX Runtime that is installed.
-    Raises:
-        UsageError: an unknown device.
+        available: the providers of the ONNX Runtime that is installed.
     >>> providers("cpu", ["CUDAExecutionProvider", "CPUExecutionProvider"])
     ['CPUExecutionProvider']
     """
@@ -212,7 +207,7 @@ def fault(error: RuntimeError, device: torch.device | None = None, batch: int | 
     """Return what an error of torch means to people as a DeviceFault; the error itself where it is another one.
 
     Args:
-        device: where it happened. batch: images of the step that failed.
+        batch: images of the step that failed.
     """
     import torch
 

@@ -1,10 +1,4 @@
-"""From images to unit vectors that can be compared: a bundle, or public weights, made ready to tell people apart.
-
->>> embedder = Embedder.load("mobilefacenet@weights.safetensors")                      # doctest: +SKIP
->>> a, b = embedder.of_files([Path("a.jpg"), Path("b.jpg")])                           # doctest: +SKIP
->>> similarity(a.vector, b.vector)                                                     # doctest: +SKIP
-0.71
-"""
+"""From images to unit vectors that can be compared: a bundle, or public weights, made ready to tell people apart."""
 
 from __future__ import annotations
 
@@ -13,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -56,20 +50,17 @@ class Embedded:
 class Embedder:
     """A network without its last, class-specific layer, and the preprocessing that goes with it.
 
-    PyTorch runs it, or ONNX Runtime if it is exported.
-
     Args:
         bundle: weights or graph, and InputSpec; its head's embedding is taken if it has one, else the backbone's
             features.
-        name: what it is called in results.
-        device: what computes, as for `devices.choose`.
+        name: what it is called in results. device: what computes, as for `devices.choose`.
     """
 
     def __init__(self, bundle: Bundle, name: str = "", device: str | None = None) -> None:
         self.bundle = bundle
         self.name = name or bundle.architecture
         self.spec = bundle.spec
-        self._network: _FeatureNetwork = (
+        self._network = (
             _InPyTorch(bundle, device) if bundle.exported is None else _InOnnxRuntime(bundle, bundle.exported, device)
         )
         self.width = self._network.width  # D
@@ -81,13 +72,11 @@ class Embedder:
         """From a run directory, a bundle file, an .onnx file, or architecture@weights (see `models.weights`).
 
         Args:
-            crop: of the InputSpec, in place of the model's own; a changed one is another embedder, with another
-                fingerprint.
-            flip: as `crop`.
+            crop, flip: of the InputSpec, in place of the model's own; changed ones are another embedder.
             device: as of the class.
         Raises:
             BundleError, WeightsError: the file is not what it should be. UsageError: an architecture without weights,
-            or no such thing at all. UnknownName: no such architecture or weights.
+                or no such thing at all. UnknownName: no such architecture or weights.
         """
         return cls(bundles.with_input(open_model(model), crop, flip), str(model), device)
 
@@ -95,9 +84,8 @@ class Embedder:
     def fingerprint(self) -> str:
         """32 hex characters: two embeddings can be compared where, and only where, these are equal.
 
-        Of the architecture, the stem, the head, the InputSpec, and the weights that an embedding passes through; not
-        of the classes, their weights, the thresholds, or where it all came from. That of an exported model is the one
-        of the model it was made of; in int8 it has one of its own.
+        Of the architecture, the stem, the head, the InputSpec, and the weights that an embedding passes through. An
+        exported model has that of the model it was made of; in int8 it has one of its own.
         """
         return self._network.fingerprint
 
@@ -134,11 +122,7 @@ class Embedder:
 
     @cached_property
     def typical_norm(self) -> TypicalNorm | None:
-        """The typical norm of the embeddings, where it is known and says something about scores (`faces.quality`).
-
-        Raises:
-            BundleError: what the model file says of it is damaged.
-        """
+        """The typical norm of the embeddings, where it is known and says something about scores (`faces.quality`)."""
         held = self.bundle.provenance.get(NORM)
         return None if held is None else as_record(held, TypicalNorm, f"{self.name}: {NORM}", error=BundleError)
 
@@ -169,21 +153,6 @@ class Embedder:
         """Pixels fitted to the network's input (H, W, 3), or why there are none."""
         pixels = images.try_read(path, at_least=smallest_side(self.spec))
         return pixels if isinstance(pixels, str) else self.spec.fit(pixels)
-
-
-class _FeatureNetwork(Protocol):
-    """A network that embeds."""
-
-    width: int  # D
-
-    @property
-    def fingerprint(self) -> str: ...
-
-    def features(self, rows: NDArray[np.uint8]) -> NDArray[np.float64]:  # (B, H, W, 3) -> (B, D)
-        ...
-
-    def features_with_norms(self, rows: NDArray[np.uint8]) -> Both:  # -> (B, D), (B,)
-        ...
 
 
 class _InPyTorch:
@@ -249,9 +218,7 @@ class _InOnnxRuntime:
 
 
 def open_model(model: str | Path) -> Bundle:
-    """A run directory, a bundle file, architecture@weights or the name of a public recognizer as a bundle.
-
-    That of public weights has no classes.
+    """A run directory, a bundle file, architecture@weights or the name of a public recognizer (no classes) as a bundle.
 
     Raises: as `Embedder.load`.
     """
@@ -309,10 +276,9 @@ def _of_public(row: Weights) -> Bundle:
 def imported(
     content: bytes, spec: InputSpec, template: Template, origin: Mapping[str, Any], output: str | None = None
 ) -> Bundle:
-    """Return the graph of a face recognizer from elsewhere as a model.
+    """Return the graph of a face recognizer from elsewhere as a model with the template of its crops.
 
-    Args:
-        content, spec, output, Raises: as `onnx_import.wrap`. template: of its aligned crops. origin: its provenance.
+    Args, Raises: as `onnx_import.wrap`.
     """
     graph = wrap(content, spec, output)
     exported = Exported(graph, "float32", {EMBEDDING: graph.digest}, {"imported": dict(origin)})
@@ -320,20 +286,12 @@ def imported(
 
 
 def similarity(first: ArrayLike, second: ArrayLike) -> float:
-    """The cosine of two unit vectors, in [-1, 1], computed in float64 so that it does not depend on their order.
-
-    >>> similarity([1.0, 0.0], [0.6, 0.8])
-    0.6
-    """
+    """The cosine of two unit vectors, in [-1, 1], computed in float64 so that it does not depend on their order."""
     return float(similarities(np.asarray(first)[None], np.asarray(second)[None])[0])
 
 
 def similarities(first: ArrayLike, second: ArrayLike) -> NDArray[np.float64]:
-    """`similarity` of each of P pairs of rows.
-
-    Args:
-        first, second: (P, D) unit vectors.
-    """
+    """`similarity` of each of P pairs of rows, (P, D) unit vectors each."""
     a, b = np.asarray(first, np.float64), np.asarray(second, np.float64)
     if a.ndim != 2 or a.shape != b.shape:
         raise UsageError(f"expected two times unit vectors (P, D), got {a.shape} and {b.shape}")

@@ -63,11 +63,7 @@ EXTRAS = {
 
 
 def require_extra(extra: str, purpose: str) -> None:
-    """Refuse, before anything is loaded, to work without the packages of an extra.
-
-    Raises:
-        UsageError: one of `EXTRAS[extra]` is not installed.
-    """
+    """Refuse to work without the packages of an extra, before anything is loaded. Raises UsageError."""
     missing = [name for name in EXTRAS[extra] if find_spec(name) is None]
     if missing:
         raise UsageError(f"{purpose} needs {', '.join(missing)}, not installed: pip install 'facewright[{extra}]'")

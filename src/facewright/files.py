@@ -41,12 +41,8 @@ def cache_folder() -> Path:
 
 
 def write_atomic(path: Path, content: bytes | str, *, mode: int = 0o644) -> None:
-    """Replace a file by way of a temporary neighbour: write, flush to disk, rename.
+    """Replace a file, in a folder that exists, by way of a temporary neighbour: write, flush to disk, rename.
 
-    Args:
-        path: the file; its folder must exist.
-        content: text is written as UTF-8.
-        mode: permission bits of the new file.
     Raises:
         FacewrightError: the content could not be written whole (a full disk, say); the old file is untouched.
     """
@@ -128,11 +124,7 @@ def _safe_cell(cell: object) -> object:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a rename inside the folder durable, where the system can.
-
-    Raises:
-        FacewrightError: the disk refused; the new file is in place, but may be lost if the machine stops now.
-    """
+    """Make a rename inside the folder durable, where the system can. Raises FacewrightError: the disk refused."""
     try:
         platforms.sync_folder(folder)
     except OSError as error:
@@ -166,11 +158,8 @@ def write_manifest(folder: Path, names: Iterable[str]) -> None:
 def check_manifest(
     folder: Path, names: Iterable[str] | None = None, *, error: type[FacewrightError] = FacewrightError
 ) -> None:
-    """Compare files with the folder's manifest; a folder without one (of an older version) passes.
+    """Compare files (default: all listed) with the folder's manifest; a folder without one passes.
 
-    Args:
-        names: of the files; None: all that are listed.
-        error: the class of what is raised.
     Raises:
         error: a file is missing or is not what was written; names each.
     """
@@ -211,9 +200,6 @@ def read_json(
     """Read a JSON file back as a record, or as any type that pydantic checks (`dict[str, int]`).
 
     Args:
-        path: a regular file.
-        model: what the file must hold.
-        error: the class of what is raised.
         limit: the largest file that is read, in bytes.
     Raises:
         error: no such file, too large, not UTF-8, not JSON, nested too deeply, a number out of range, or not `model`.
@@ -265,7 +251,7 @@ def as_record(facts: Any, model: type[Facts], source: str, *, error: type[Facewr
 
 
 def read_limited(path: Path, *, error: type[FacewrightError] = FacewrightError, limit: int = LARGEST) -> bytes:
-    """Read a regular file whole, up to a limit; a pipe or a device is refused, not waited for.
+    """Read a regular file whole; a pipe or a device is refused, not waited for.
 
     Raises:
         error: no such file, no regular file, not readable, or more than `limit` bytes.

@@ -55,9 +55,7 @@ Run = Callable[[NDArray[np.uint8]], NDArray[np.float64]]  # (B, H, W, 3) RGB -> 
 
 
 class Session:
-    """A graph run by ONNX Runtime; may be used from several threads.
-
-    Idle threads sleep: spinning, they would take the cores from PyTorch's threads and from other processes.
+    """A graph run by ONNX Runtime; may be used from several threads. Its idle threads sleep.
 
     Args:
         content: an ONNX file that holds all of its numbers.
@@ -130,12 +128,8 @@ class Graph:
     def run(self, output: str, device: str | None = "cpu") -> Run:
         """Return one output of the graph as a function of images, (B, H, W, 3) uint8 RGB -> (B, W) float64.
 
-        Args:
-            output: `LOGITS` or `EMBEDDING`.
-            device: as of `Session`.
         Raises:
             BundleError: ONNX Runtime does not take the graph; of the function, that it does not run.
-            UsageError: ONNX Runtime is not installed.
         """
         return partial(self._run, Session(self.content, device), output)
 
@@ -171,11 +165,7 @@ class Graph:
 
 
 def as_rows(images: NDArray[np.uint8] | Tensor) -> NDArray[np.uint8]:
-    """Return images (B, H, W, 3) uint8 as they are, a tensor (B, 3, H, W) as such an array.
-
-    Raises:
-        UsageError: an array of another shape or kind.
-    """
+    """Return images (B, H, W, 3) uint8 as they are, a tensor (B, 3, H, W) as such an array. Raises UsageError."""
     rows = images if isinstance(images, np.ndarray) else images.detach().cpu().permute(0, 2, 3, 1).numpy()
     if rows.ndim != 4 or rows.shape[3] != 3 or rows.dtype != np.uint8:
         raise UsageError(f"expected images (B, H, W, 3) of uint8, got {rows.shape} of {rows.dtype}")
@@ -195,7 +185,6 @@ def read(path: Path) -> tuple[Graph, str]:
 
     Raises:
         BundleError: no such file, no ONNX, too large, not plain (says what), or without our metadata.
-        UsageError: the onnx package is not installed.
     """
     try:
         size = path.stat().st_size
@@ -222,11 +211,7 @@ def read(path: Path) -> tuple[Graph, str]:
 
 
 def plain(model: ModelProto) -> Graph:
-    """Return a model as a plain graph, without its metadata.
-
-    Raises:
-        BundleError: it is not plain; says what is in the way.
-    """
+    """Return a model as a plain graph, without its metadata. Raises BundleError: it is not; says what is in the way."""
     check_plain(model)
     graph = model.graph
     held = {tensor.name for tensor in graph.initializer}
@@ -254,9 +239,9 @@ def open_sides(content: bytes) -> tuple[bytes, tuple[int, int] | None]:
     """Make the batch, height and width of a graph's one image input, (B, 3, H, W) float32, open.
 
     Returns:
-        The file with an open input; and the height and width it was closed to, px, None where they were open.
+        The file; and the height and width it was closed to, px, None where they were open.
     Raises:
-        BundleError: no ONNX, an operator that is not run here, or another input. UsageError: onnx is not installed.
+        BundleError: no ONNX, an operator that is not run here, or another input.
     """
     model = parse(content)
     check_plain(model)
@@ -278,10 +263,8 @@ def open_sides(content: bytes) -> tuple[bytes, tuple[int, int] | None]:
 
 
 def check_memory(model: ModelProto, name: str, shape: Sequence[int]) -> None:
-    """Refuse a graph that makes huge tensors of one image, as far as shapes can be inferred.
+    """Refuse a graph that makes huge tensors of one image, whose input has this shape, as far as can be inferred.
 
-    Args:
-        name: of its input. shape: the input's, for one image.
     Raises:
         BundleError: a tensor has more than `MOST_VALUES` numbers, or the shapes do not fit.
     """

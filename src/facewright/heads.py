@@ -3,10 +3,9 @@
 Every head has two steps: `embed` gives what the last, class-specific layer sees (an embedding, not scaled to unit
 length), `classify` is that layer, and `forward` is one after the other. A verifier uses the first step alone.
 
-Source: the two-layer head is that of the fine-tuning notebooks this package replaces (they train it with an L2 penalty
-of 1e-4, which is the optimizer's matter and stands in the recipe); the cosine head is the last layer of CosFace
-(arXiv:1801.09414, eq. 3) and ArcFace (arXiv:1801.07698, eq. 2), its sub-centres are those of Deng et al. 2020,
-"Sub-center ArcFace", ECCV.
+Source: the cosine head is the last layer of CosFace (arXiv:1801.09414, eq. 3) and ArcFace (arXiv:1801.07698, eq. 2),
+its sub-centres are those of Deng et al. 2020, "Sub-center ArcFace", ECCV; the two-layer head is that of the fine-tuning
+notebooks this package replaces.
 """
 
 from __future__ import annotations
@@ -40,8 +39,6 @@ class Backbone(Protocol):
 def put_head(network: Backbone, head: HeadSpec | None, classes: int, tied: Sequence[slice] = ()) -> None:
     """Replace the architecture's own classifier by a new head; None or the kind `native` leaves it.
 
-    Its weights come from PyTorch's global random generator. `network(images)` gives its scores from then on.
-
     Args:
         tied: runs of scores that differ by their biases alone, of a linear or layered head.
     """
@@ -63,16 +60,12 @@ def last_layer(head: nn.Module) -> nn.Linear:
 
 
 def build(spec: HeadSpec, features: int, classes: int, tied: Sequence[slice] = ()) -> Head:
-    """Build a new head; its weights come from PyTorch's global random generator.
+    """Build a new head, (B, F) -> (B, C); its weights come from PyTorch's global random generator.
 
     Args:
-        features: F, the width of what the backbone gives; at least 1.
-        classes: C, at least 1.
-        tied: see `put_head`.
+        features: F, the width of what the backbone gives. classes: C. tied: see `put_head`.
     Returns:
-        A module (B, F) -> (B, C). A plain linear head is an `nn.Linear`, down to the names of its weights.
-    Raises:
-        UsageError: fewer than one feature or class.
+        A plain linear head is an `nn.Linear`, down to the names of its weights.
     >>> head = build(HeadSpec(kind="two-layer", dropout=0.5), features=2048, classes=12)
     >>> head.embed(torch.zeros(2, 2048)).shape, head(torch.zeros(2, 2048)).shape
     (torch.Size([2, 512]), torch.Size([2, 12]))
@@ -137,9 +130,6 @@ class TiedLinear(nn.Linear):
     """A linear layer in which runs of outputs share one row of weights and differ by their biases.
 
     The row is the run's first; its others are zero, get no gradient and have no effect.
-
-    Args:
-        tied: the runs.
     Source: Cao et al. 2020, arXiv:1901.07884, section 3.3: outputs that share their weights fall with their biases.
     """
 
@@ -159,13 +149,7 @@ class TiedLinear(nn.Linear):
 
 
 class LayeredHead(nn.Module):
-    """Any layers, then one linear layer with a row for each class.
-
-    Args:
-        layers: (B, F) -> (B, width).
-        width: D, of the embedding.
-        tied: see `put_head`.
-    """
+    """Any layers, (B, F) -> (B, width), then one linear layer with a row for each class; `tied`: see `put_head`."""
 
     def __init__(self, layers: list[nn.Module], width: int, classes: int, tied: Sequence[slice] = ()) -> None:
         super().__init__()
@@ -192,9 +176,7 @@ class CosineHead(nn.Module):
     as far whatever D is.
 
     Args:
-        layers: (B, F) -> (B, width).
-        width: D, of the embedding.
-        scale: s of CosFace and ArcFace.
+        layers: (B, F) -> (B, width). scale: s of CosFace and ArcFace.
         subcentres: K; row c * K + k of the weight is direction k of class c.
     """
 

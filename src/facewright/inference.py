@@ -78,10 +78,9 @@ TargetAnswer = AttributeAnswer | NumberAnswer | ClassAnswer
 
 
 class Prediction(Record):
-    """The most probable classes of one image, best first, or the reason why there are none.
+    """The most probable classes of one image, best first, or targets by name, or the reason why there are none.
 
-    Where a threshold decides between two classes, the class it decides for comes first. A model with targets in place
-    of classes gives these by name.
+    Where a threshold decides between two classes, the class it decides for comes first.
     """
 
     path: str
@@ -122,9 +121,8 @@ class Classifier:
     """A trained network with the preprocessing it was trained with; PyTorch runs it, or ONNX Runtime if it is exported.
 
     Args:
-        bundle: weights or graph, classes and InputSpec.
-        device: what computes, as for `devices.choose`.
-        detector: the file of the detector, where the model was trained on face crops of another detector than dlib's.
+        bundle: weights or graph, classes and InputSpec. device: what computes, as for `devices.choose`.
+        detector: the file of the detector, where the model was trained on face crops of another one than dlib's.
     Raises:
         BundleError: it has no classes, or its threshold between them is damaged; or the graph cannot be run.
     """
@@ -155,11 +153,7 @@ class Classifier:
 
     @classmethod
     def load(cls, path: str | Path, device: str | None = None, *, detector: str | None = None) -> Classifier:
-        """From a run directory, a bundle file, or an .onnx file of `facewright export`.
-
-        Raises:
-            BundleError: it is neither, or the file is not what it says.
-        """
+        """From a run directory, a bundle file, or an .onnx file of `export`. Raises BundleError: none of these."""
         path = Path(path)
         return cls(bundles.load(model_file(path)), device, detector=detector)
 
@@ -172,11 +166,7 @@ class Classifier:
 
     @cached_property
     def model(self) -> nn.Module:
-        """The network as PyTorch has it, for what looks inside.
-
-        Raises:
-            BundleError: it was exported.
-        """
+        """The network as PyTorch has it, for what looks inside. Raises BundleError: it was exported."""
         import torch
 
         network: nn.Module = self.bundle.model().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -232,12 +222,8 @@ class Classifier:
         return scores
 
     def probabilities(self, pixels: NDArray[np.uint8] | Tensor) -> NDArray[np.float64]:
-        """Class probabilities.
+        """Class probabilities (B, C), float64, of images as `logits` takes them; rows sum to one.
 
-        Args:
-            pixels: as `logits`.
-        Returns:
-            (B, C) float64, rows sum to one.
         Raises:
             UsageError: the model has targets in place of classes.
         """
@@ -261,13 +247,11 @@ class Classifier:
             raise UsageError(f"expected a model of classes; this one predicts {targets} (see train, evaluate, predict)")
 
     def similarity(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the similarity of each image to its nearest class: low for unknown people.
+        """Return the similarity of each image to its nearest class, of scores (B, C): low for unknown people.
 
-        With a cosine head it is the cosine to the nearest class direction, in [-1, 1], which does not depend on the
-        other classes; with any other head the largest softmax probability, in (0, 1].
+        With a cosine head it is the cosine to the nearest class direction, in [-1, 1]; with any other head the largest
+        softmax probability, in (0, 1].
 
-        Args:
-            logits: (B, C) of `logits`.
         Source: D. Hendrycks and K. Gimpel, "A baseline for detecting misclassified and out-of-distribution examples in
         neural networks", ICLR 2017, for the probability.
         """
@@ -277,11 +261,7 @@ class Classifier:
     likeness, likeness_name = similarity, similarity_kind  # the names in 0.1
 
     def prediction(self, path: str, logits: NDArray[np.float64], top_k: int = 5) -> Prediction:
-        """Return the prediction for one image.
-
-        Args:
-            path: what it is called. logits: (C,), a row of `logits`.
-        """
+        """Return the prediction for one image called `path`, of its scores (C,)."""
         if self.task is not None:
             return Prediction(path=path, names=(), probabilities=(), targets=self._answers(self.task, logits))
         return self._top(path, softmax(logits[None])[0], float(self.similarity(logits[None])[0]), top_k)

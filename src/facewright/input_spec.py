@@ -110,12 +110,7 @@ class InputSpec:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> InputSpec:
-        """The inverse of `to_dict`.
-
-        Raises:
-            UnknownName: a key that is not a field.
-            UsageError: a field is missing or out of range.
-        """
+        """The inverse of `to_dict`. Raises UsageError: a key that is not a field (UnknownName), is missing or wrong."""
         known = [field.name for field in fields(cls)]
         for key in values:
             if key not in known:

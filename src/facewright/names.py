@@ -15,12 +15,8 @@ _JOINERS = "\u200c\u200d"  # Persian and Indic words are spelt with them
 
 
 def checked_name(name: str, what: str = "a name", longest: int = LONGEST) -> str:
-    """Return a name in Unicode's form NFC, so that one name typed in two ways is one name.
+    """Return a name in Unicode's form NFC, so that one name typed in two ways is one name; `what` it is in the error.
 
-    Args:
-        name: of a person, a class or an entry of an archive.
-        what: it is called in the error.
-        longest: characters it may have.
     Raises:
         UsageError: it is empty, has space around it, is too long, or holds an invisible or control character.
     >>> checked_name("Jose\\u0301") == checked_name("Jos\\u00e9")

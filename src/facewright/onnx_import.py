@@ -70,7 +70,7 @@ def wrap(content: bytes, spec: InputSpec, output: str | None = None) -> Graph:
         output: the name of the output with the embedding; None: the only one of two axes.
     Raises:
         BundleError: the graph is not plain, takes or gives something else, or fails on a grey image.
-        UsageError: the output has to be named, or the size is not the graph's. Or onnx is not installed.
+        UsageError: the output has to be named, or the size is not the graph's.
     """
     model = parse(content)
     check_plain(model)

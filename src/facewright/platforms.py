@@ -45,11 +45,7 @@ def use_threads(count: int) -> None:
 
 
 def keep_freed_memory() -> bool:
-    """Let glibc keep freed memory for the next training step, in place of giving it back and asking again.
-
-    Returns:
-        False where the C library is another one, and nothing was changed.
-    """
+    """Let glibc keep freed memory for the next training step; return False where the C library is another one."""
     try:
         library = ctypes.CDLL("libc.so.6")
         set_option = library.mallopt
@@ -62,8 +58,7 @@ def keep_freed_memory() -> bool:
 def read_at(descriptor: int, size: int, start: int, lock: threading.Lock | threading.RLock) -> bytes:
     """Read up to `size` bytes from `start`, without moving the position that forked processes share.
 
-    Args:
-        lock: held where the system has no such read (Windows, which does not fork).
+    `lock` is held where the system has no such read (Windows, which does not fork).
     """
     if hasattr(os, "pread"):
         return os.pread(descriptor, size, start)
@@ -90,11 +85,7 @@ def replace(temporary: Path, path: Path) -> None:
 
 
 def publish(temporary: Path, path: Path) -> bool:
-    """Give a file its name unless there is one of that name; return False then, and the file keeps its own.
-
-    Raises:
-        OSError: neither a hard link nor a rename was possible.
-    """
+    """Give a file its name unless there is one of that name; return False then, and the file keeps its own."""
     try:
         os.link(temporary, path)
     except FileExistsError:
@@ -117,11 +108,7 @@ def remove_locked(folder: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a rename inside the folder durable, where the system can: Windows opens no folder, and needs none of this.
-
-    Raises:
-        OSError: the disk refused.
-    """
+    """Make a rename inside the folder durable. Windows opens no folder, and needs none of this."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except PermissionError:  # Windows; or a folder that may be written and not read
@@ -136,10 +123,9 @@ def sync_folder(folder: Path) -> None:
 
 
 def peak_memory_bytes() -> int | None:
-    """The most memory this process held since `reset_peak_memory`, in bytes; None where the system does not tell.
+    """The most memory this process, its libraries included, held since `reset_peak_memory`; None: not known.
 
-    Of the whole process, the libraries included; memory of an accelerator is not in it. Where the peak cannot be reset
-    (all but Linux) it is that of the process's whole life.
+    Where the peak cannot be reset (all but Linux) it is that of the process's whole life.
     """
     status = Path("/proc/self/status")
     if status.is_file():

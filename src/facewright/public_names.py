@@ -14,7 +14,6 @@ def lazy_names(package: str, homes: Mapping[str, str]) -> Callable[[str], object
     """Return the `__getattr__` of a package.
 
     Args:
-        package: the full name of the package.
         homes: for each module its public names, separated by spaces; "public=own" where the module has another name for
             it. No module is named like a public name: importing it would replace the name.
     """

@@ -226,9 +226,7 @@ def load_classifier(model: Path, device: str | None = "cpu", detector: str | Non
     """Load the classifier of a run directory or of a model file.
 
     Args:
-        device: as of `Classifier`.
-        detector: the file of the detector, for a model trained on face crops of another detector than dlib's. None: of
-            a run, the one that it was trained with.
+        detector: as of `Classifier`. None: of a run, the one that it was trained with.
     Raises:
         BundleError: it is neither, or the file is damaged.
     """
@@ -242,8 +240,7 @@ def owned(folder: Path) -> Iterator[None]:
     A folder that was made here and in which nothing was written is removed again.
 
     Raises:
-        RunError: the folder cannot be made or written to.
-        RunLocked: another living process holds it.
+        RunError: the folder cannot be made or written to. RunLocked: another living process holds it.
     """
     fresh = not folder.exists()
     lock = FileLock(folder / ".lock", timeout=0)
@@ -264,10 +261,8 @@ def owned(folder: Path) -> Iterator[None]:
 
 
 def seen_images(folder: Path, digests: Sequence[str]) -> dict[str, int]:
-    """Count images that a run was made with, by their pixels, whatever they are called.
+    """Count images that a run was made with, by their pixels (`PixelStore.digests`), whatever they are called.
 
-    Args:
-        folder: the run; without a split.csv nothing is known. digests: of the images, as `PixelStore.digests`.
     Returns:
         The number in the "train" and in the "validation" part; a part without any is left out.
     """
@@ -310,13 +305,7 @@ def _ranked_cells(ranked: Ranked, row: int, classes: tuple[str, ...]) -> list[st
 
 
 def read_predictions(path: Path, classes: Sequence[str]) -> Predictions:
-    """Read back what `write_predictions` wrote.
-
-    Args:
-        classes: of the model.
-    Raises:
-        RunError: the file is missing or is not such a table.
-    """
+    """Read back what `write_predictions` wrote. Raises RunError: the file is missing or is not such a table."""
     paths, labels, values = [], array("q"), array("d")
     try:
         with path.open(newline="", encoding="utf-8") as lines:

@@ -1,10 +1,8 @@
 """Alignment of faces: an upright crop, turned, scaled and shifted so that its points lie best on a template's.
 
 A crop is sampled bilinearly; where it would take less than every second pixel, from a photo halved as often as needed
-(a binomial filter of 5x5 points), so that nothing is skipped. What lies outside of the photo is black.
-
-Source: Umeyama 1991 (doi:10.1109/34.88573) for the least-squares similarity; dlib's `extract_image_chips`, pixel by
-pixel, for the crops of its network; insightface's `arcface_dst` for ArcFace's template.
+(a binomial filter of 5x5 points). What lies outside of the photo is black. Source: Umeyama 1991 (doi:10.1109/34.88573)
+for the least-squares similarity; dlib's `extract_image_chips`, pixel by pixel; insightface's `arcface_dst`.
 """
 
 from __future__ import annotations
@@ -134,10 +132,9 @@ def framed(template: Template, side: int | None, margin: float) -> Template:
 
 
 def align_face(photo: Pixels, points: ArrayLike, size: int | None = None, template: Template = DLIB) -> Pixels:
-    """Cut one face out of a photo, upright.
+    """Cut one face out of a photo, (H, W, 3) uint8, upright.
 
     Args:
-        photo: (H, W, 3) uint8.
         points: (K, 2) x, y in pixels of the photo, in the order of the template.
         size: side of the crop, px; default: the template's.
     Returns:
@@ -213,8 +210,6 @@ def _span(places: NDArray[np.float64], margin: float, length: int) -> tuple[int,
 def halve(photo: Pixels) -> Pixels:
     """Halve a photo's sides: binomial filter of 5x5 points, every second pixel; two pixels of the edge are lost.
 
-    Args:
-        photo: (H, W, 3) uint8.
     Returns:
         ((H - 3) // 2, (W - 3) // 2, 3) uint8, rounded down; nothing of photos of at most 8 pixels.
     """

@@ -35,8 +35,6 @@ def keep_best(boxes: ArrayLike, scores: ArrayLike, overlap: float = OVERLAP, of:
         of: a share of what; "smaller" also drops boxes that lie inside a kept one, or around it.
     Returns:
         (K,) the indices of the kept boxes, highest score first.
-    Raises:
-        UsageError: not as many scores as boxes, or boxes that are none.
     >>> keep_best([[0, 0, 10, 10], [1, 0, 10, 10], [40, 0, 10, 10]], [0.8, 0.9, 0.7]).tolist()
     [1, 2]
     """
@@ -55,16 +53,12 @@ def soften(boxes: ArrayLike, scores: ArrayLike, floor: float, sigma: float = SIG
     """Soft non-maximum suppression: boxes lose score by their overlap with higher-scoring ones.
 
     The box with the highest score is kept, every other score is multiplied by exp(-overlap**2 / sigma), and so on;
-    boxes below a floor are dropped. Two faces close to each other are both kept, at the price of some second boxes of
-    one face with low scores.
+    boxes whose score falls below `floor` are dropped. Two faces close to each other are both kept.
 
     Args:
-        boxes: (N, 4). scores: (N,) in [0, 1].
-        floor: above 0; boxes whose score falls below it go. sigma: above 0; smaller is harder.
+        boxes: (N, 4). scores: (N,) in [0, 1]. floor: above 0. sigma: above 0; smaller is harder.
     Returns:
         (K,) the indices of the kept boxes and (K,) their new scores, highest first.
-    Raises:
-        UsageError: as `keep_best`, or a floor or sigma that is not above 0.
     Source: Bodla et al. 2017, "Soft-NMS: improving object detection with one line of code" (arXiv:1704.04503), eq. 3.
     >>> indices, scores = soften([[0, 0, 10, 10], [5, 0, 10, 10]], [0.9, 0.8], floor=0.1)
     >>> indices.tolist(), scores.round(3).tolist()
@@ -97,8 +91,7 @@ def average(boxes: ArrayLike, scores: ArrayLike, kept: ArrayLike, overlap: float
     """Replace each kept box by the mean of all boxes that overlap it well, weighted by their scores.
 
     Args:
-        boxes: (N, 4) before suppression. scores: (N,), above 0.
-        kept: (K,) which of them were kept.
+        boxes: (N, 4) before suppression. scores: (N,), above 0. kept: (K,) which of them were kept.
         overlap: in (0, 1]; least intersection over union with the kept box.
     Returns:
         (K, 4) refined boxes, and (K,) how many each is the mean of, itself included.
@@ -179,12 +172,11 @@ class Frame:
 def fit_frame(patches: Sequence[ArrayLike], truth: Sequence[ArrayLike]) -> Frame:
     """Fit the frame that best turns detected patches into true boxes: medians over the detected faces.
 
-    Each true box goes with the patch that overlaps it most; one that no patch overlaps says nothing. Training images
-    are mirrored, so the frame lies in the middle of the patch from left to right.
+    Each true box goes with the patch that overlaps it most. Training images are mirrored, so the frame lies in the
+    middle of the patch from left to right.
 
     Args:
-        patches: for each photo (K, 4), one patch a face, as detected.
-        truth: for each photo (T, 4).
+        patches: for each photo (K, 4), one patch a face, as detected. truth: for each photo (T, 4).
     Raises:
         Undefined: fewer than 3 faces were detected.
     """

@@ -45,13 +45,9 @@ class FaceCropper:
     """Cuts the selected face out of images; may be used from several threads.
 
     Args:
-        detector: "dlib", or the .onnx file of a detector.
-        select_face: of several faces the one nearest to the "centre", the "largest", or none: "error".
-        side: px of the crops.
-        cache: the folder of dlib's converted networks; the user's own where None.
+        detector: "dlib", or the .onnx file of a detector. select_face: as of `selection.one_of`.
+        side: px of the crops, at least 256. cache: the folder of dlib's converted networks; default: the user's.
         device: of the detector, as of `graphs.Session`.
-    Raises:
-        UnknownName: no such detector. WeightsError: the file is no face detector's, or dlib's files are not installed.
     """
 
     def __init__(
@@ -82,9 +78,7 @@ class FaceCropper:
         """Return the aligned crop of the selected face, (side, side, 3) uint8; upright also where the photo is not.
 
         Args:
-            image: (H, W, 3) uint8 RGB, upright. name: for the error.
-        Raises:
-            BadImage: no face, or several where one is expected.
+            image: (H, W, 3) uint8 RGB, upright. name: for the BadImage that is raised without a face, or with several.
         """
         limits = replace(self._detector.limits, sure=-math.inf)  # a doubtful face is still that image's
         picked = select_turned(self._pick(image, LARGE), image, limits, lambda turned: self._pick(turned, LARGE[:-1]))
@@ -95,8 +89,6 @@ class FaceCropper:
     def every(self, image: Pixels) -> tuple[list[Face], str]:
         """Return every face found in an image, from left to right, with its aligned crop; and why there is none.
 
-        Args:
-            image: (H, W, 3) uint8 RGB, upright.
         Raises:
             BadImage: more than `MOST_FACES`.
         """
@@ -173,10 +165,8 @@ def cropper_for(spec: InputSpec, detector: str | None = None, device: str | None
 
     Args:
         detector: the file of the detector that the model was trained with, where that is not dlib's.
-        device: of the detector, as of `graphs.Session`.
     Raises:
-        UsageError: the model takes images whole and a detector is given; or its detector's file is not given, or is
-            another one.
+        UsageError: it takes images whole and a detector is given; or the file is not given, or is another one.
     """
     wanted = spec.faces
     if wanted is None:
@@ -195,10 +185,8 @@ def cropper_for(spec: InputSpec, detector: str | None = None, device: str | None
 
 
 def uncropped_share(images: Sequence[Pixels]) -> float | None:
-    """Measure how much of uncropped images their faces fill.
+    """Measure how much of uncropped images, (H, W, 3) uint8 each, their faces fill.
 
-    Args:
-        images: (H, W, 3) uint8 each, a few of a dataset.
     Returns:
         The median share of the shorter side that the largest face fills, if that is small enough to matter; None for
         crops, for images too small to tell, where most show no face, or where the detector is not installed.

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,39 +65,6 @@ class Located:
     searched: float = 0.0  # px: side of the smallest face that was looked for
 
 
-class Detector(Protocol):
-    """A detector of faces; may be called from several threads."""
-
-    name: str  # without a path: as thresholds say what they belong to
-    limits: ScoreLimits
-
-    @property
-    def digest(self) -> str:
-        """Return a digest of its weights. Raises WeightsError: they cannot be had."""
-        ...
-
-    def locate(self, photo: Pixels, sizes: Sequence[float | None]) -> Located:
-        """Find the faces at the first of some smallest sizes at which there are any.
-
-        Args:
-            photo: (H, W, 3) uint8, upright. sizes: px of the side of the smallest face; None: the default.
-        """
-        ...
-
-    def every(self, photo: Pixels, smallest: float | None, turned: bool = False) -> Located:
-        """Find all faces of a photo; a very large one is also searched in parts.
-
-        Args:
-            photo: likewise. smallest: px; None: the default, and 20 where none is found.
-            turned: it is a photo turned for a second look, with the default size alone.
-        """
-        ...
-
-    def searchable(self, photo: Pixels, smallest: float | None) -> float:
-        """Return the smallest face that `every` looks for first: larger than `smallest` in very large photos."""
-        ...
-
-
 Find = Callable[[Pixels, float], tuple[Any, Any, Any]]
 """A photo and its smallest face, px -> boxes, scores, and points or None."""
 
@@ -106,7 +73,7 @@ class Searching:
     """A network that is passed over a photo, scaled so that its smallest face has the size that the network knows.
 
     Args:
-        name: of the network. load: returns the search function, when first needed. digest: of the weights.
+        load: returns the search function, when first needed. digest: of the weights.
         window: px: side of the smallest faces that the network knows.
         budget: px that a photo may have once it is scaled for the usual smallest face.
         squares: from the network's boxes to dlib's.
@@ -133,18 +100,27 @@ class Searching:
 
     @property
     def digest(self) -> str:
+        """Of its weights. Raises WeightsError: they cannot be had."""
         return self._digest()
 
     def locate(self, photo: Pixels, sizes: Sequence[float | None]) -> Located:
+        """Find the faces at the first of some smallest sizes, px, at which there are any; None: the default size."""
         return self._first(photo, [self._within(photo, size, MAX_PIXELS) for size in sizes])
 
     def every(self, photo: Pixels, smallest: float | None, turned: bool = False) -> Located:
+        """Find all faces of a photo, (H, W, 3) uint8; a very large one is also searched in parts.
+
+        Args:
+            smallest: px; None: the default, and 20 where none is found.
+            turned: it is a photo turned for a second look, with the default size alone.
+        """
         sizes = [self.searchable(photo, smallest)]
         if smallest is None and not turned:
             sizes += [self._within(photo, EVERY[1], MAX_PIXELS), self._within(photo, None, REACH)]
         return self._first(photo, [size for n, size in enumerate(sizes) if size < min(sizes[:n], default=math.inf)])
 
     def searchable(self, photo: Pixels, smallest: float | None) -> float:
+        """Return the smallest face that `every` looks for first: larger than `smallest` in very large photos."""
         return self._within(photo, smallest, self._reach)
 
     def _within(self, photo: Pixels, smallest: float | None, most: int) -> float:
@@ -235,12 +211,15 @@ class Whole:
         return SMALLEST_PHOTO if smallest is None else smallest
 
 
+Detector = Searching | Whole
+"""A detector of faces; may be called from several threads."""
+
+
 def detector_of(name: str, cache: Path | None = None, device: str | None = "cpu") -> Detector:
     """Return the detector of a name, or of an ONNX file; `device` as of `graphs.Session`.
 
     Raises:
-        UnknownName: there is none. WeightsError: the file is no face detector's, or cannot be had. UsageError: it is a
-            recognizer.
+        UnknownName: there is none. WeightsError: the file is no face detector's. UsageError: it is a recognizer.
     """
     if name == "dlib":
         return _dlib(cache, device)

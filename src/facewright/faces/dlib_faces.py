@@ -1,11 +1,10 @@
 """Faces in photos as dlib finds them: the box by a small network, five points in it by regression trees.
 
-Detector: three convolutions of 5x5 that halve the side, three that keep it, and one of 9x9 give a score for a window of
-80 px at every eighth pixel of every level of a pyramid; scores above 0 are faces, and of windows that overlap, the one
-with the highest score stays. It was trained with the loss of King 2015, "Max-margin object detection"
-(arXiv:1502.00046). The pyramid holds a photo in every size, side by side in one image: each level has five sixths of
-the side of the one before, below it; once the small ones fit beside them, the rest goes back up along the right edge.
-Source: the layout of dlib's `input_rgb_image_pyramid<pyramid_down<6>>`, pixel by pixel.
+Detector: seven convolutions give a score for a window of 80 px at every eighth pixel of every level of a pyramid;
+scores above 0 are faces. Source: King 2015, "Max-margin object detection" (arXiv:1502.00046). The pyramid holds a photo
+in every size, side by side in one image: each level has five sixths of the side of the one before, below it; once the
+small ones fit beside them, the rest goes back up along the right edge. Source: dlib's
+`input_rgb_image_pyramid<pyramid_down<6>>`, pixel by pixel.
 
 Points: from the mean face, each of 15 steps reads some hundred pixels around where the points now are, asks 500 small
 trees which of two pixels is brighter and by how much, and adds up what their leaves say. Source: Kazemi and Sullivan
@@ -51,12 +50,10 @@ class Layout:
     width: int
 
     def draw(self, photo: Pixels, between: tuple[float, float, float]) -> NDArray[np.float32]:
-        """Draw the levels of a photo, each computed from the one before by bilinear interpolation.
+        """Draw the levels of a photo, (H, W, 3) uint8, each computed from the one before by bilinear interpolation.
 
-        Args:
-            photo: (H, W, 3) uint8. between: the colour between the levels.
         Returns:
-            (height, width, 3).
+            (height, width, 3); `between` is the colour between the levels.
         """
         image = np.empty((self.height, self.width, 3), np.float32)
         image[:] = between
@@ -67,13 +64,12 @@ class Layout:
         return image
 
     def in_photo(self, centres: Floats, size: float) -> Floats:
-        """Convert squares of the image into boxes of the photo.
+        """Convert squares of the image into boxes of the photo; a square belongs to the level nearest to its middle.
 
         Args:
-            centres: (N, 2) x, y of their middles, px of the image.
-            size: their side, px, the first and the last pixel included.
+            centres: (N, 2) x, y of their middles, px. size: their side, px, the first and the last pixel included.
         Returns:
-            (N, 4) x, y, width, height in whole px of the photo; a square belongs to the level nearest to its middle.
+            (N, 4) x, y, width, height in whole px of the photo.
         """
         level = self._nearest(centres)
         corner = np.array([place[:2] for place in self.levels], np.float64)[level]
@@ -166,18 +162,15 @@ class FaceDetector:
         return cls(MAX_MARGIN.session(cache=cache, device=device))
 
     def find(self, photo: Pixels, *, smallest: float | None = None, threshold: float = 0.0) -> tuple[Floats, Floats]:
-        """Find the faces of a photo.
+        """Find the faces of a photo, (H, W, 3) uint8.
 
         Args:
-            photo: (H, W, 3) uint8.
-            smallest: px of the photo: side of the smallest face that is looked for. Half of it takes four times as
-                long. None: 80, or as much more as a photo of more than four million pixels needs.
+            smallest: px of the photo: side of the smallest face that is looked for; half takes four times as long.
+                None: 80, or as much more as a photo of more than four million pixels needs.
             threshold: a score above this is a face; the scale is that of the loss, 1 is sure.
         Returns:
             (N, 4) boxes x, y, width, height in px of the photo, square but for rounding, some reaching out of it; and
             their (N,) scores, highest first.
-        Raises:
-            UsageError: `smallest` is not above 0, or so small that the photo enlarged has over four million pixels.
         """
         level, back = scaled(photo, smallest, WINDOW)
         layout = lay_out(*level.shape[:2])
@@ -223,13 +216,10 @@ class Step:
     leaves: NDArray[np.complex64]  # (T, 2**d, 5) how far the points move
 
     def moved(self, shape: NDArray[np.complex64], values: NDArray[np.float32]) -> NDArray[np.complex64]:
-        """Return the points after this step.
+        """Return the points (N, 5) after this step, of those before it and the brightness at the pixels (N, P), 0..255.
 
-        Args:
-            shape: (N, 5) before it. values: (N, P) brightness at the pixels, 0..255.
-        Returns:
-            (N, 5), the leaves added one after the other in float32, as dlib does: a point that lies just between two
-            pixels is then rounded the same way.
+        The leaves are added one after the other in float32, as dlib does: a point that lies just between two pixels is
+        then rounded the same way.
         """
         trees = np.arange(len(self.thresholds))
         node = np.zeros((len(values), len(trees)), np.int64)
@@ -280,15 +270,13 @@ class FivePoints:
         return predictor
 
     def of(self, photo: Pixels, boxes: ArrayLike) -> Floats:
-        """Predict the points of faces.
+        """Predict the points of faces in a photo, (H, W, 3) uint8.
 
         Args:
-            photo: (H, W, 3) uint8.
             boxes: (N, 4) x, y, width, height in pixels, as the detector gives them; they may reach out of the photo.
         Returns:
-            (N, 5, 2) x, y in whole pixels: outer and inner corner of the eye on the right of the image, outer and
-            inner corner of the one on its left, the base of the nose. Whole, because the embedding network was
-            trained on crops made from whole ones.
+            (N, 5, 2) x, y in whole pixels, as the network was trained: outer and inner corner of the eye on the right
+            of the image, outer and inner corner of the one on its left, the base of the nose.
         """
         found = as_boxes(boxes)
         corner = found[:, :1] + 1j * found[:, 1:2]  # (N, 1)

@@ -1,19 +1,16 @@
 """Networks and numbers out of dlib's serialised files; and where those files lie.
 
-The files come with the Python package `face_recognition_models` (Davis King's networks, public domain and CC0). They
-are found without importing it. Its landmark file of 68 points is not free for every use, and nothing here reads it.
+They come with the Python package `face_recognition_models` (Davis King's networks, public domain and CC0), found
+without importing it. Its landmark file of 68 points is not free for every use, and nothing here reads it.
 
     integer   a control byte (bit 7: negative; the lowest four bits: how many bytes follow), the magnitude, lowest first
     real      mantissa and exponent as two integers, m * 2**e
-    text      its length, its bytes
-    flag      one digit, "1" or "0"
     tensor    a 2, four sizes (samples, channels, rows, columns), float32 lowest byte first
     matrix    rows and columns, both negated; its numbers as reals
     network   a number for each layer from the last to the first, the loss before them and the input behind them; then
               the layers from the first to the last, each a name, what it holds, and what it kept for training
 
-How layers are wired is not in the file; `dlib_graphs` knows it. Source: the format as dlib 19 writes it (serialize.h,
-dnn); checked against dlib itself by the tests.
+How layers are wired is not in the file; `dlib_graphs` knows it. Source: dlib 19, serialize.h and dnn.
 """
 
 from __future__ import annotations
@@ -41,13 +38,7 @@ Floats = NDArray[np.float32]
 
 
 def package_file(name: str) -> Path:
-    """Return the path of a data file of the package.
-
-    Args:
-        name: `EMBEDDING`, `FIVE_POINTS` or `DETECTOR`.
-    Raises:
-        WeightsError: the package is not installed, or has no such file.
-    """
+    """Return the path of `EMBEDDING`, `FIVE_POINTS` or `DETECTOR`. Raises WeightsError: it is not installed."""
     if name not in (EMBEDDING, FIVE_POINTS, DETECTOR):
         raise WeightsError(f"expected one of the files {EMBEDDING}, {FIVE_POINTS} and {DETECTOR}, got {name!r}")
     spec = find_spec(PACKAGE)
@@ -200,11 +191,7 @@ class LayerFile:
 
 
 def read_network(path: Path) -> LayerFile:
-    """Read a network of dlib's.
-
-    Raises:
-        WeightsError: not such a file, cut short, or with layers that are not known here.
-    """
+    """Read a network of dlib's. Raises WeightsError: no such file, cut short, or with layers not known here."""
     reader = Reader.open(path)
     reader.expect(1)
     loss = _loss(reader)

@@ -4,10 +4,6 @@
 
 Layers follow each other in dlib's files; their wiring is written here. Norms and the preprocessing, (x - mean) /
 256, become part of the convolutions before and behind them, so a graph takes pixels of 0..255 as they are.
-
->>> vectors = FaceVectors.load().of(crops)                                             # doctest: +SKIP
->>> numpy.linalg.norm(vectors[0] - vectors[1]) < 0.6  # one person                     # doctest: +SKIP
-True
 """
 
 from __future__ import annotations
@@ -57,8 +53,7 @@ class Source:
 
         Args:
             read: from the file's content; raises BundleError or WeightsError where that is damaged.
-            file: another copy of dlib's file; the package's where None.
-            cache: the folder; `cache_folder()` where None.
+            file: another copy of dlib's file; default: the package's. cache: the folder; default: `cache_folder()`.
         Raises:
             WeightsError: the package is not installed, or its file is not what it should be; nothing is left behind.
         """
@@ -234,14 +229,10 @@ class FaceVectors:
         return cls(RESNET.session(cache=cache, device=device))
 
     def of(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Compute the vectors of crops.
+        """Compute the vectors of crops, (N, 150, 150, 3) uint8, as `alignment.align_face` gives them for `DLIB`.
 
-        Args:
-            crops: (N, 150, 150, 3) uint8, as `alignment.align_face` gives them with the template `DLIB`.
         Returns:
             (N, 128) float32, of length about 1.4; not scaled to 1, so that distances are dlib's.
-        Raises:
-            UsageError: crops of another shape or kind.
         """
         if crops.dtype != np.uint8 or crops.shape[1:] != (SIDE, SIDE, 3):
             raise UsageError(f"expected crops (N, {SIDE}, {SIDE}, 3) of uint8, got {crops.shape} of {crops.dtype}")

@@ -1,16 +1,14 @@
 """Faces in photos with five points each, by public networks run from their ONNX files by ONNX Runtime.
 
 YuNet, SCRFD and RetinaFace say at every eighth, sixteenth and thirty-second pixel whether a face lies there, and where
-its box and points are. A file is recognized by the shapes of what it gives, and tried once on an empty image. A graph
-of open height and width is run on the photo; one of fixed size, on tiles of it. A photo is searched at one scale, at
-which the smallest face has the size that the network knows best, and at an eighth of that where a face could be larger.
+its box and points are. A file is recognized by the shapes of what it gives. A graph of open height and width is run on
+the photo; one of fixed size, on tiles of it. A photo is searched at the scale at which the smallest face has the size
+that the network knows best, and at an eighth of that where a face could be larger.
 
 Source: Wu, Peng and Yu 2023, "YuNet: a tiny millisecond-level face detector" (doi:10.1007/s11633-023-1423-y); Guo et
 al. 2021, "Sample and computation redistribution for efficient face detection" (arXiv:2105.04714); Deng et al. 2019,
 "RetinaFace" (arXiv:1905.00641); the decodings of OpenCV's `FaceDetectorYN`, insightface's `scrfd.py`, and biubug6's
 `Pytorch_Retinaface`.
-
->>> boxes, scores, points = OnnxDetector.load(path).find(photo)                        # doctest: +SKIP
 """
 
 from __future__ import annotations
@@ -163,10 +161,9 @@ class OnnxDetector:
             raise WeightsError(f"{path}: expected the ONNX file of a face detector ({names}); {error}") from None
 
     def find(self, photo: Pixels, *, smallest: float | None = None, threshold: float | None = None) -> Detections:
-        """Find the faces of a photo.
+        """Find the faces of a photo, (H, W, 3) uint8 RGB.
 
         Args:
-            photo: (H, W, 3) uint8 RGB.
             smallest: px of the photo: side of the smallest face that is looked for; half of it takes four times as
                 long. None: whatever the network sees in the photo as it is, or reduced to four million pixels.
             threshold: a score of at least this is a face, in (0, 1); None: the family's.
@@ -174,8 +171,7 @@ class OnnxDetector:
             (N, 4) boxes x, y, width, height in px of the photo, higher than wide, some reaching out of it; their (N,)
             scores, highest first; and (N, 5, 2) points x, y in the order of `alignment.ARCFACE`.
         Raises:
-            UsageError: `smallest` is not above 0, or so small that the photo enlarged has over four million pixels.
-            WeightsError: the network answers in other shapes than its family does.
+            WeightsError: the network answers in other shapes than its family does. UsageError: as `scaled`.
         """
         least = self.family.threshold if threshold is None else threshold
         level, back = scaled(photo, smallest, int(self.family.window))
@@ -234,13 +230,7 @@ class OnnxDetector:
 
 
 def dlib_squares(boxes: ArrayLike) -> Floats:
-    """Return the boxes that dlib's detector would have given, for `dlib_faces.FivePoints`.
-
-    Args:
-        boxes: (N, 4) x, y, width, height, as `OnnxDetector.find` gives them.
-    Returns:
-        (N, 4) squares.
-    """
+    """Return the squares (N, 4) that dlib's detector would have given, for `dlib_faces.FivePoints`, of boxes (N, 4)."""
     found = as_boxes(boxes)
     side = found[:, 2:] @ _SIDE
     centre = found[:, :2] + found[:, 2:] / 2 + np.outer(side, (0.0, _DOWN))

@@ -1,10 +1,9 @@
 """Quality of a face image: how well it can be recognised, from the face alone, before anything is embedded.
 
 Source: ISO/IEC 29794-5:2025 for the components (inter-eye distance, sharpness, pose); Pech-Pacheco et al. 2000 (doi:
-10.1109/ICPR.2000.903548) for the Laplacian. The components are joined by their minimum: the worst one decides. Limits
-and the join were chosen on one half of LFW's people, see `benchmarks/quality.py`. The detector's score is reported and
-has no part in the value: it made the value no better. The norm of the embedding is a component where `typical_norm` has
-found that it follows the scores of a network (docs/benchmarks.md, "Quality and the norm of the embedding").
+10.1109/ICPR.2000.903548) for the Laplacian. The worst component decides. Limits were chosen on one half of LFW's
+people, see `benchmarks/quality.py`. The norm of the embedding is a component where `typical_norm` has found that it
+follows the scores of a network (docs/benchmarks.md, "Quality and the norm of the embedding").
 """
 
 from __future__ import annotations
@@ -66,10 +65,9 @@ class Quality(Record):
 
 
 def quality_of(face: Face, norm: float | None = None) -> Quality:
-    """Measure the quality of a face.
+    """Measure the quality of a face with points and aligned crop.
 
     Args:
-        face: as a recognizer returns it, with points and aligned crop.
         norm: of its embedding, over the typical norm of the network.
     """
     low, high = NORM_RANGE
@@ -86,8 +84,8 @@ def typical_norm(
     """Measure the typical norm of a network; None where norms say nothing about genuine scores.
 
     Args:
-        norms: (N,) of images. rows: (P, 2) genuine pairs of them. scores: (P,) theirs. data, detector: what was
-            measured, in words.
+        norms: (N,) of images. rows: (P, 2) genuine pairs of them. scores: (P,) theirs.
+        data, detector: what was measured, in words.
     """
     if len(rows) < FEWEST_PAIRS or not np.isfinite(norms).all() or np.ptp(norms) == 0:
         return None
@@ -103,10 +101,10 @@ def typical_norm(
 def relative_sharpness(crop: Pixels) -> float:
     """Compute the standard deviation of the Laplacian over that of the luminance, in the middle of a crop.
 
+    The ratio does not change with contrast (but for the 1 that is added); it is 0 for a crop of one colour.
+
     Args:
         crop: (H, W, 3) uint8; reduced to 112 px where larger.
-    Returns:
-        0 for a crop of one colour. The ratio does not change with contrast (but for the 1 that is added below).
     """
     image = Image.fromarray(crop).convert("L")
     if max(image.size) > _SIDE:

@@ -22,9 +22,8 @@ def scaled(photo: Pixels, smallest: float | None, window: float) -> tuple[Pixels
     """Scale a photo so that its smallest face is as large as a network's window.
 
     Args:
-        photo: (H, W, 3) uint8.
+        photo: (H, W, 3) uint8. window: px: side of the smallest faces that the network is to see.
         smallest: px of the photo; None: the window's side, or more in a photo of over four million pixels.
-        window: px: side of the smallest faces that the network is to see.
     Returns:
         The photo scaled; and (2,) how many of the original px make one of it, x and y.
     Raises:
@@ -53,14 +52,11 @@ def searchable(photo: Pixels, smallest: float, window: float, most: int | None =
     """Return the smallest face that can be looked for in a photo: `smallest`, or larger in very large photos.
 
     Args:
-        photo: (H, W, 3). smallest: px of it. window: px: side of the smallest faces that the network is to see.
-        most: px of the scaled photo; None: what is searched at once.
+        window: as of `scaled`. most: px of the scaled photo; None: what is searched at once.
     >>> searchable(np.zeros((250, 250, 3), np.uint8), 40, window=80)
     40
     >>> searchable(np.zeros((3000, 4000, 3), np.uint8), 40, window=80)
     139
-    >>> searchable(np.zeros((3000, 4000, 3), np.uint8), 40, window=32)
-    56
     """
     height, width = photo.shape[:2]
     least = window * (height * width / (MAX_PIXELS if most is None else most)) ** 0.5
@@ -81,10 +77,6 @@ def parts_of(photo: Pixels, smallest: float, largest: float, window: float) -> l
     """Return parts that cover a photo, each small enough to be searched at once for faces of `smallest` px.
 
     Their cores cover the photo without a gap; a face of up to `largest` px in a core is whole in its part.
-
-    Args:
-        photo: (H, W, 3). smallest, largest: px of it.
-        window: px: side of the smallest faces that the network is to see.
     """
     side, margin = int(MAX_PIXELS**0.5 * smallest / window), int(MARGIN * largest) + 1
 
@@ -104,11 +96,7 @@ def parts_of(photo: Pixels, smallest: float, largest: float, window: float) -> l
 
 
 def of_at_least(searched: float) -> str:
-    """Say from which size on, px, faces of a large photo were looked for, and what finds smaller ones.
-
-    >>> of_at_least(139)
-    'of at least 139 px (the photo is large; for smaller ones give parts of it, or a fast --detector such as yunet)'
-    """
+    """Say from which size on, px, faces of a large photo were looked for, and what finds smaller ones."""
     return (
         f"of at least {searched:g} px (the photo is large; for smaller ones give parts of it, or a fast --detector "
         "such as yunet)"
@@ -119,12 +107,9 @@ def default_smallest(photo: Pixels, window: float, budget: int) -> float:
     """Choose the smallest face to look for: as small as a number of pixels allows, from 10 to 40 px.
 
     Args:
-        photo: (H, W, 3). window: px: side of the smallest faces that the network is to see.
-        budget: px of the scaled photo; what it takes is the same for every photo that is not very large.
+        window: as of `scaled`. budget: px of the scaled photo; what it takes is the same for every smaller photo.
     >>> default_smallest(np.zeros((375, 500, 3), np.uint8), 32, 2_000_000)
     10.0
-    >>> default_smallest(np.zeros((3000, 4000, 3), np.uint8), 32, 2_000_000)
-    40.0
     """
     height, width = photo.shape[:2]
     return min(LARGEST_DEFAULT, max(10.0, float(round(window * (height * width / budget) ** 0.5))))

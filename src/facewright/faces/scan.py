@@ -49,15 +49,12 @@ class Search:
         threshold: probability from which on a patch is a hit, in (0, 1).
         smallest: px of the photo that the smallest patch covers.
         growth: each patch size over the one before, above 1.
-        suppression: "hard" or "soft", see `boxes`.
         overlap: intersection over union above which two hits are one face; for the hard suppression.
         nested: share of the smaller of two boxes from which on it lies inside the other; the higher score stays. Mouths
             and noses look like faces to a network that has seen few of them alone.
         support: least hits of a face; a true face is hit at several neighbouring places and sizes.
         refine: whether a face's box is the mean of its hits, or the best of them alone.
         frame: where in a patch the face box lies.
-    Raises:
-        UsageError: a value out of its range.
     """
 
     threshold: float = 0.5
@@ -122,12 +119,9 @@ class Scanner:
     """A patch classifier that searches photos.
 
     Args:
-        model: (B, 3, H, W) -> (B, C) scores, in inference mode; one score of two classes is the second's logit. Photos
-            are moved to its device. Or the graph of an exported model, which ONNX Runtime runs.
-        spec: what the model is fed; its height and width are the patch's.
-        face: which class is the face.
-        search: how photos are searched.
-        device: of a graph, as of `graphs.Session`.
+        model: (B, 3, H, W) -> (B, C) scores, in inference mode; one score of two classes is the second's logit. Or the
+            graph of an exported model, which ONNX Runtime runs on `device`.
+        spec: what the model is fed; its height and width are the patch's. face: which class is the face.
     Attributes:
         why_windows: why patches are scored batch by batch instead of in one pass; None where they are not.
     """
@@ -172,11 +166,7 @@ class Scanner:
         return WINDOW_STRIDE if self._dense is None else self._dense.stride
 
     def find(self, photo: Pixels) -> FaceBoxes:
-        """Find the faces of a photo.
-
-        Args:
-            photo: (H, W, 3) uint8 RGB, any size; one smaller than the smallest patch holds no face.
-        """
+        """Find the faces of a photo, (H, W, 3) uint8 RGB; one smaller than the smallest patch holds none."""
         hits = self.hits(photo)
         search = self.search
         if search.suppression == "hard":
@@ -206,12 +196,10 @@ class Scanner:
         return Hits(np.hstack([corner, size]), chances[rows, columns])
 
     def probabilities(self, pixels: Pixels) -> Floats:
-        """Compute the probability that each patch of an image, at its own size, shows a face.
+        """Compute the probability that each patch of an image shows a face: (rows, columns), patches `stride` px apart.
 
         Args:
             pixels: (H, W, 3) uint8, at least as large as a patch.
-        Returns:
-            (rows, columns): patches `stride` px apart.
         """
         tall = max(self.spec.height, TILE // pixels.shape[1])
         count = (pixels.shape[0] - self.spec.height) // self.stride + 1
@@ -257,11 +245,7 @@ class Scanner:
 
 
 def levels(photo: Pixels, spec: InputSpec, search: Search) -> Iterator[Level]:
-    """Yield the pyramid of a photo, from the largest image, where patches are smallest, to the last that holds a patch.
-
-    Args:
-        photo: (H, W, 3) uint8.
-    """
+    """Yield the pyramid of a photo, from the largest image, where patches are smallest, to the last that holds one."""
     height, width = photo.shape[:2]
     image = Image.fromarray(photo)
     zoom = min(spec.width, spec.height) / search.smallest

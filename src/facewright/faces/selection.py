@@ -23,11 +23,7 @@ Vector = NDArray[np.float32]
 
 
 def stored_selection(select_face: SelectFace) -> SelectFace:
-    """Return the value as recipes, results and stored files hold it: "centre" for "center".
-
-    Raises:
-        UnknownName: no such selection.
-    """
+    """Return the value as recipes, results and stored files hold it: "centre" for "center". Raises UnknownName."""
     if select_face not in (*SELECTIONS, "centre"):
         raise UnknownName("select_face", select_face, SELECTIONS)
     return "centre" if select_face == "center" else select_face
@@ -91,7 +87,7 @@ def one_of(
     """Select one of the faces of a photo.
 
     Args:
-        found: the faces, highest score first. size: height and width of the photo, px.
+        found: highest score first. size: height and width of the photo, px.
         select_face: of several faces the "largest", the one nearest to the "centre", or none: "error".
         missing: the reason where there is no face, see `detectors.missing`.
     """
@@ -130,10 +126,10 @@ def select_turned(upright: Picked, photo: Pixels, limits: ScoreLimits, select: C
     """Select the face in the orientation of the photo in which it scores highest.
 
     Args:
-        upright: the selection in the photo as it is. photo: (H, W, 3) uint8.
-        limits: of the detector's scores. select: selects a face in a turned photo.
+        upright: the selection in the photo as it is; returned where its score reaches `limits.upright`.
+        select: selects a face in a turned photo.
     Returns:
-        `upright` where its score reaches `limits.upright`. Box and points are in px of the photo as it is.
+        Box and points are in px of the photo as it is.
     """
     if upright.face is None and upright.faces:
         return upright
@@ -150,13 +146,12 @@ def select_turned(upright: Picked, photo: Pixels, limits: ScoreLimits, select: C
 def find_turned(
     photo: Pixels, limits: ScoreLimits, find: Callable[[Pixels, bool], tuple[Face, ...]]
 ) -> tuple[Face, ...]:
-    """Find every face, in the orientation of the photo in which the best of them scores highest.
+    """Find every face, highest score first, in the orientation of the photo in which the best of them scores highest.
 
     Args:
-        photo: (H, W, 3) uint8. limits: of the detector's scores.
         find: finds the faces of a photo; the second argument tells if the photo was turned.
     Returns:
-        Highest score first; box and points in px of the photo as it is.
+        Box and points in px of the photo as it is.
     """
     faces, quarters = _best_turn(find(photo, False), photo, limits, lambda turned: find(turned, True), _best_score)
     return tuple(_turned_back(face, photo.shape[:2], quarters) for face in faces) if quarters else faces

@@ -73,13 +73,12 @@ def choose(
     """Choose the threshold that identifies at most the share `fpir` of unknown people as enrolled ones.
 
     Args:
-        fpir: the target in (0, 1). confidence: in (0, 1), that the target is met; None: it is met on average.
-        prior: a threshold of the model with the histogram of impostor scores. searches: maximum number of enrolled
-            photos searched. seed: of every random choice.
+        fpir: in (0, 1). confidence: in (0, 1), that it is met; None: it is met on average.
+        prior: a threshold of the model with the histogram of impostor scores.
+        searches: maximum number of enrolled photos searched. seed: of every random choice.
     Raises:
-        Undefined: fewer than two people; so few that neither a rate nor a safe default is known; or no enrolled
-        photo is identified at that threshold, because two enrolled people are too similar (names them).
-        UsageError: the target or the confidence is not in (0, 1).
+        Undefined: too few people for a rate and for a safe default; or no enrolled photo is identified at that
+            threshold, because two enrolled people are too similar (names them).
     """
     if not 0 < fpir < 1:
         raise UsageError(f"expected a false-positive rate in (0, 1), got {fpir}")
@@ -231,11 +230,8 @@ class Decisions:
     def threshold(self) -> Threshold:
         """The threshold that `calibrate` has stored; without one a conservative default, which is not stored.
 
-        The default is chosen for `DEFAULT_FPIR` from the people enrolled now and the impostor scores of the model;
-        where these are too few, it is the model's own threshold for pairs.
-
-        Raises:
-            Undefined: there is none of these.
+        The default is for `DEFAULT_FPIR`, from the people enrolled now and the impostor scores of the model; where
+        these are too few, it is the model's own threshold for pairs. Raises Undefined: there is none of these.
         """
         stored = self.stored
         if stored is not None:
@@ -266,10 +262,9 @@ class Decisions:
         return None if facts is None else as_record(dict(facts), Threshold, source, error=GalleryDamaged)
 
     def calibrate(self, fpir: float, confidence: float | None = None) -> Threshold:
-        """Choose the threshold from the enrolled people and store it; see `calibration.choose`.
+        """Choose the threshold from the enrolled people and store it; see `choose`.
 
-        If the model can be loaded, the impostor scores of the pairs that it was calibrated on are used too, and kept
-        crops give a threshold for faces of low quality (`poor_threshold`).
+        If the model can be loaded, its impostor scores are used too, and kept crops give a threshold for poor faces.
         """
         chosen = choose(self._store, fpir, confidence=confidence, prior=self._prior())
         poor = None
@@ -299,13 +294,11 @@ def poor_threshold(
 ) -> tuple[float, int] | None:
     """Choose the threshold for faces of low quality, and count the searches; None where fewer than 20 crops are kept.
 
-    Blurred and tiny faces of different people come to look alike to a network, and like some enrolled face: they have
-    an impostor distribution of their own, which no fit to good faces shows. It is counted here on the gallery itself:
-    crops that were kept (`enroll --keep-crops`) are reduced and enlarged until their quality is low, and each is
-    searched among the other people.
+    Blurred and tiny faces of different people come to look alike to a network: they have an impostor distribution of
+    their own. It is counted on the gallery itself: crops that were kept (`enroll --keep-crops`) are reduced and
+    enlarged until their quality is low, and each is searched among the other people.
 
     Args:
-        fpir, confidence: as `calibration.choose`; with too few crops for the rate, none of them is accepted.
         at_least: the gallery's threshold, which this one is never below.
     """
     best = poor_searches(store, recognizer, seed)
@@ -341,11 +334,7 @@ def poor_searches(store: GalleryStore, recognizer: Recognizer, seed: int = 0) ->
 
 
 def poor_copy(crop: Pixels, factor: float) -> Pixels | None:
-    """Reduce and enlarge a crop until its quality is low; None where it stays above.
-
-    Args:
-        crop: (H, W, 3) uint8. factor: of the first reduction; it grows to 12 times.
-    """
+    """Reduce and enlarge a crop, up to 12 times, until its quality is low; None where it stays above."""
     image = Image.fromarray(crop)
     for by in np.geomspace(factor, FACTORS[2], STEPS):
         small = (max(2, round(image.width / by)), max(2, round(image.height / by)))

@@ -25,11 +25,7 @@ class People:
         return self.store.people()
 
     def delete(self, people: Sequence[str] = (), numbers: Sequence[int] = ()) -> int:
-        """Remove people, or single entries, and all their bytes; see `GalleryStore.delete`. Returns how many entries.
-
-        Raises:
-            UsageError: one of them is not enrolled; nothing is deleted.
-        """
+        """Remove people, or single entries, and all their bytes; count them. Raises UsageError: one is not enrolled."""
         names = self.resolve(people)
         existing = {row.number for row in self.store.rows()} if numbers else set()
         missing = [str(number) for number in numbers if number not in existing]
@@ -38,11 +34,7 @@ class People:
         return self.store.delete(names, numbers)
 
     def resolve(self, people: Sequence[str]) -> list[str]:
-        """The enrolled names that names mean, whatever Unicode form they are in.
-
-        Raises:
-            UsageError: one of them is not enrolled; names those that differ in case only.
-        """
+        """The enrolled names that names mean, whatever Unicode form they are in. Raises UsageError: there is none."""
         enrolled = list(self.store.people()) if people else []
         resolved = {name: same_names(name, enrolled) for name in people}
         missing = [name for name, found in resolved.items() if not found]
@@ -66,13 +58,7 @@ class People:
         return self.store.rename([name for name in (*more, *others) if name != target], target)
 
     def expire(self, older_than: timedelta, *, at: datetime | None = None) -> Expired:
-        """Delete the entries that were enrolled longer ago than `older_than`, and all their bytes.
-
-        Args:
-            at: the time to count back from, default: now.
-        Returns:
-            The entries deleted, and those whose time of enrolment is not known (enrolled by version 0.1).
-        """
+        """Delete the entries that were enrolled longer than `older_than` before `at` (now), and all their bytes."""
         limit = (datetime.now(UTC) if at is None else at) - older_than
         enrolled = [one for one in self.store.log() if one.action == "enroll" and one.first is not None]
         spans = [(datetime.fromisoformat(one.time), one.first or 0, one.last or 0) for one in enrolled]

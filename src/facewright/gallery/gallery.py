@@ -80,13 +80,13 @@ class Gallery(editing.People):
         """Open a gallery, or create one if there is none and a model is named.
 
         Args:
-            location: a file, or the address of a gallery on a server (`addresses`). model: a run directory, a bundle
-                file, architecture@weights or "built-in"; default: the one it was created with. detector: as
-                `Recognizer`. crop, flip: of the input, in place of the model's own; default: those of the gallery.
+            location: a file, or the address of a gallery on a server (docs/galleries.md).
+            model: a run directory, a bundle file, architecture@weights or "built-in"; default: the gallery's own.
+            detector: as `Recognizer`. crop, flip: of the input; default: those of the gallery.
             device: what computes, as for `devices.choose`.
         Raises:
             GalleryError: no such gallery and no model. GalleryDamaged: it is not what was written. OtherModel: it was
-            created with another model or preprocessing. As `Recognizer.load` for the model.
+                created with another model or preprocessing. As `Recognizer.load` for the model.
         """
         if model is not None and not exists(location):
             return cls.for_enrolling(location, model, detector=detector, crop=crop, flip=flip, device=device)
@@ -137,11 +137,7 @@ class Gallery(editing.People):
 
     @property
     def recognizer(self) -> Recognizer:
-        """The recognizer that makes the vectors, loaded by the name in the store if none was given.
-
-        Raises:
-            OtherModel: another network has that name now.
-        """
+        """The recognizer that makes the vectors. Raises OtherModel: another network has the stored name now."""
         if self._recognizer is None:
             signature = self.store.header().signature
             recognizer = signatures.load(signature, device=self._device)
@@ -163,11 +159,10 @@ class Gallery(editing.People):
 
         Args:
             photos: with the names of the people; the same photo of a person is enrolled once.
-            metadata: of all these entries, to filter a search by. keep_crops: keep the aligned crops as PNG too, which
-                `reembed` needs. select_face: which of several faces is the person. min_quality: in [0, 1]; a face below
-                it fails, see `faces.quality`.
-        Raises:
-            UsageError: the quality is not in [0, 1].
+            metadata: of all these entries, to filter a search by.
+            keep_crops: keep the aligned crops as PNG too, which `reembed` needs.
+            select_face: which of several faces is the person.
+            min_quality: in [0, 1]; a face below it fails, see `faces.quality`.
         """
         if not 0 <= min_quality <= 1:
             raise UsageError(f"expected a min. quality in [0, 1], got {min_quality}")
@@ -298,11 +293,7 @@ class Gallery(editing.People):
         return PhotoIdentification(photo=photo.name, **size, threshold=value, faces=identified)
 
     def decision_threshold(self) -> Threshold:
-        """The threshold that `calibrate` has stored; without one a conservative default: see `Decisions.threshold`.
-
-        Raises:
-            Undefined: there is neither.
-        """
+        """The stored threshold; else a conservative default, see `calibration.Decisions`. Raises Undefined: neither."""
         return self._decisions.threshold()
 
     @property
@@ -337,12 +328,10 @@ class Gallery(editing.People):
         crop: float | None = None,
         flip: bool | None = None,
     ) -> int:
-        """Move all entries to another model, from the crops that were kept. The threshold is removed.
+        """Move all entries to another model, from the crops that were kept; count them. The threshold is removed.
 
         Args:
             detector: default: that of the gallery.
-        Returns:
-            The number of entries.
         Raises:
             GalleryError: an entry has no crop; nothing is changed. UsageError: the model takes other crops.
         """

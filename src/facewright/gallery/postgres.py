@@ -1,15 +1,12 @@
 """Enrolled faces on a PostgreSQL server with pgvector, which stores the rows, verifies and searches them.
 
-A gallery is a schema with its tables (`postgres_connection`); the header is the row of `book`. When a gallery is opened
-the server reads all rows and compares them with their checksums; no vector is transferred for it. A row's checksum is
-made as in a file, with three differences, so that SQL can compute it: it is the first half of SHA-256; the vector's
-numbers are big-endian, as `vector_send` gives them; the metadata is written as the server writes it.
-
-A writer locks the row of `book`, so that writers follow each other. A reader's one statement sees one snapshot.
+A gallery is a schema (`postgres_connection`); the header is the row of `book`, which a writer locks. A row's checksum
+is made as in a file, but so that SQL can compute it: it is the first half of SHA-256; the vector's numbers are
+big-endian, as `vector_send` gives them; the metadata is written as the server writes it.
 
 The search takes candidates by pgvector in float32 and computes their scores again in float64. The exact one returns so
-many of the nearest rows that the k best people are among them whatever the rounding; the answer is that of a gallery in
-a file. The index (HNSW) may miss rows; if it ends before k people are found, the search is done exactly.
+many of the nearest rows that the k best people are among them whatever the rounding. The index (HNSW) may miss rows; if
+it ends before k people are found, the search is done exactly.
 """
 
 from __future__ import annotations
@@ -70,10 +67,8 @@ class PostgresStore(GalleryStore):
 
     Args:
         url: see `postgres_connection`; with `index=hnsw` the search is approximate, by an index made if missing.
-        signature: of a new gallery; an existing one keeps its own.
     Raises:
-        UsageError: no such address. GalleryError: no such gallery, or no server. GalleryDamaged: it is not what was
-        written.
+        UsageError: no such address. GalleryError: no gallery, or no server. GalleryDamaged: not what was written.
     """
 
     header_table = "book"

@@ -1,17 +1,12 @@
 """A session with PostgreSQL for one gallery: address, tables, errors as ours, and removing bytes of deleted rows.
 
-postgresql://user@host:5432/database?gallery=staff&index=hnsw: `gallery` names the schema that holds it, `index` is
-`exact` or `hnsw`. Everything else is libpq's: its options, its environment (PGPASSWORD), its password file.
-
-Each session has the gallery's schema and pgvector's in its search_path, synchronous_commit on (a commit that returned
-is on the disk), and a lock_timeout. The index by person is a hash: it holds no names. Columns with personal data have
-no statistics: these are copies.
+postgresql://user@host:5432/database?gallery=staff&index=hnsw: `gallery` names the schema, `index` is `exact` or `hnsw`;
+everything else is libpq's. Columns with personal data have no statistics, and the index by person is a hash: copies.
 
 DELETE only marks a row. Tables and indexes are rewritten by ALTER TABLE, because VACUUM FULL keeps each row that an
-older transaction might still read; a checkpoint removes the old files. It frees segments of the write-ahead log too,
-but renames them for later use with their contents: so each of them is used now, a switch to the next fills it with
-zeros. The log belongs to the server: a role needs pg_checkpoint, pg_monitor and EXECUTE ON FUNCTION pg_switch_wal().
-Without them, or if the log is kept (an archive, a replica), bytes remain there; `empty_log` returns that.
+older transaction might still read; a checkpoint removes the old files. Segments of the write-ahead log are renamed for
+later use with their contents: so each of them is used now, a switch to the next fills it with zeros. That takes
+pg_checkpoint, pg_monitor and EXECUTE ON FUNCTION pg_switch_wal(); `empty_log` returns where bytes remain without them.
 """
 
 from __future__ import annotations
@@ -161,13 +156,10 @@ def address_of(url: str) -> Address:
 
 
 def connect(address: Address, *, make: bool = False) -> Connection:
-    """Begin a session in autocommit mode.
+    """Begin a session in autocommit mode; `make` installs pgvector if the database lacks it.
 
-    Args:
-        make: install pgvector if the database lacks it; there can be no gallery there yet.
     Raises:
-        UsageError: libpq does not understand the address. GalleryError: the server cannot be reached, or lacks
-        something.
+        UsageError: libpq does not understand the address. GalleryError: no server, or it lacks something.
     """
     with translated(address):
         connection = _open_session(address)

@@ -59,11 +59,7 @@ def embed_photos(
     select_face: SelectFace = DEFAULT_SELECTION,
     min_quality: float = 0.0,
 ) -> list[EmbeddedPhoto | str]:
-    """Embed one face of each photo; a string says why a photo has none.
-
-    Args:
-        select_face: which of several faces. min_quality: of the selected face, in [0, 1]; see `faces.quality`.
-    """
+    """Embed one face of each photo; a string says why a photo has none, or one below `min_quality`."""
     picked = [_pick(recognizer, photo, select_face) for photo in photos]
     embedded = recognizer.embed_with_quality([one[0] for one in picked if not isinstance(one, str)])
     measured = zip(*embedded, strict=True)
@@ -258,7 +254,7 @@ def assign_nearest(
     """Find at least the k nearest people to each face of a photo, and assign as `assign` does from all people.
 
     A face whose people so far are all taken, though each reaches its threshold, is searched again for twice as many,
-    unless everybody is assigned already by higher scores: of 3,000 faces few are.
+    unless everybody is assigned already by higher scores.
 
     Args:
         nearest: the given number of people nearest to some faces, best first. limits: the threshold of each face.
@@ -291,11 +287,10 @@ def assign_nearest(
 def assign(
     matches: Sequence[Sequence[Match]], threshold: float | Sequence[float], taken: Sequence[Collection[str]] = ()
 ) -> list[tuple[str | None, str | None]]:
-    """Give each face of one photo or frame a person, each person at most once, the highest similarity first.
+    """Give each face of one photo or frame a person, each at most once, the highest similarity first.
 
     Args:
-        threshold: of all faces, or one a face.
-        taken: people whom each face cannot be.
+        threshold: of all faces, or one a face. taken: people whom each face cannot be.
     Returns:
         For each face the person, or None and the reason.
     """

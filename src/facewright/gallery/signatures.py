@@ -45,8 +45,7 @@ def load(
     """Load the recognizer of a gallery, or one that differs from it in the given arguments.
 
     Raises:
-        GalleryError: the gallery names public weights that are not on this machine, or a model that is no file. As
-        `Recognizer.load`.
+        GalleryError: its public weights are not on this machine, or its model is no file. As `Recognizer.load`.
     """
     if model is None:
         _refuse_download(signature)
@@ -88,7 +87,7 @@ def check_crops(signature: ModelSignature, recognizer: Recognizer) -> None:
 
 
 def reembed(store: GalleryStore, recognizer: Recognizer) -> int:
-    """Replace the vectors of all entries by those of another recognizer, and count them. The threshold is removed.
+    """Replace the vectors of all entries by another recognizer's, and count them.
 
     Raises:
         GalleryError: an entry has no crop; nothing is changed. UsageError: the crops are not what it takes.

@@ -29,11 +29,8 @@ from facewright.gallery.store import PAGE, GalleryStore
 
 
 class SqliteStore(GalleryStore):
-    """A store in one file, created if it is missing and a signature is given.
+    """A store in one file, created if it is missing and a signature is given; opened for reading if it is read-only.
 
-    Args:
-        path: the file; one that may not be written is opened for reading. signature: of a new gallery; an existing one
-            keeps its own.
     Raises:
         GalleryError: no such gallery, or it cannot be opened. GalleryDamaged: it is not what was written.
     """
@@ -224,11 +221,7 @@ Hit = tuple[int, float]  # the number of an entry, its score
 
 
 class VectorIndex:
-    """Entries of one width; they can be added but not removed.
-
-    Args:
-        width: D. room: initial capacity, in entries.
-    """
+    """Entries of `width` numbers; they can be added but not removed. `room`: initial capacity."""
 
     def __init__(self, width: int, room: int = 0) -> None:
         self.count = 0  # N
@@ -245,11 +238,7 @@ class VectorIndex:
         return int(self._numbers[self.count - 1]) if self.count else 0
 
     def add(self, numbers: Sequence[int], people: Sequence[str], vectors: bytes, metadata: Sequence[str]) -> None:
-        """Add entries.
-
-        Args:
-            numbers: (M,) ascending. people: (M,) names. vectors: M × D little-endian float32. metadata: (M,) as JSON.
-        """
+        """Add M entries: ascending numbers, names, M × D little-endian float32, metadata as JSON."""
         start, end = self.count, self.count + len(numbers)
         self._make_room(end)
         self._vectors[start:end] = np.frombuffer(vectors, "<f4").reshape(len(numbers), -1)

@@ -1,12 +1,9 @@
 """The file of an SQLite gallery: created atomically, opened strictly, and cleared of deleted bytes.
 
-journal_mode WAL lets readers and a writer work at once; with synchronous FULL a commit that returned is on the disk;
-secure_delete ON overwrites deleted content; with temp_store MEMORY no copy gets into a temporary folder; with
-cell_size_check ON a damaged page is noticed. Moving rows between pages leaves copies in unused parts, and the
-write-ahead log holds pages as they were: so `erase` rewrites the file (VACUUM) and empties the log.
-
-After each change the log is moved into the file, where `sqlite` verifies every bit. A log that a killed process left is
-verified by SQLite's checksums alone: if it is damaged before it is read, its last changes are undone.
+In WAL mode readers and a writer work at once; a commit that returned is on the disk. secure_delete overwrites deleted
+content; moving rows between pages leaves copies in unused parts, and the log holds pages as they were: so `erase`
+rewrites the file (VACUUM) and empties the log. After each change the log is moved into the file, where `sqlite`
+verifies every bit; one that a killed process left is verified by SQLite's checksums alone.
 """
 
 from __future__ import annotations
@@ -52,10 +49,10 @@ OBJECTS = "SELECT type, name, tbl_name, sql FROM sqlite_master"  # of the schema
 
 
 def create(path: Path, body: str, checksum: bytes) -> None:
-    """Create a gallery atomically, unless there is one.
+    """Create a gallery atomically, unless there is one; its folder, for the user alone, too.
 
     Args:
-        path: its folder is created, for the user alone, if missing. body, checksum: the row of the table `state`.
+        body, checksum: the row of the table `state`.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
@@ -75,10 +72,8 @@ def create(path: Path, body: str, checksum: bytes) -> None:
 
 
 def connect(path: Path) -> tuple[sqlite3.Connection, bool]:
-    """Open a gallery.
+    """Open a gallery; return the connection, and if it is read-only: the file or its folder may not be written.
 
-    Returns:
-        The connection, and if it is read-only: the file, or its folder, may not be written.
     Raises:
         GalleryError: no such file, or none of ours. GalleryDamaged: the file is not what was written.
     """
@@ -144,11 +139,7 @@ def fresh(path: Path) -> contextlib.closing[sqlite3.Connection]:
 
 
 def erase(connection: sqlite3.Connection, path: Path) -> None:
-    """Rewrite the file without what was deleted, and empty the write-ahead log.
-
-    Raises:
-        GalleryError: another process reads for so long that the log cannot be emptied.
-    """
+    """Rewrite the file without what was deleted, and empty the log. Raises GalleryError: another process reads it."""
     connection.execute("VACUUM")
     if not empty_log(connection):
         raise bytes_remain(path, _log_of(path).name)

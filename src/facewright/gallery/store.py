@@ -1,11 +1,8 @@
 """The interface of every store of enrolled faces, and all that two databases do alike.
 
-A store keeps what `add` has returned for, whatever happens to the process afterwards. It belongs to one network and its
-preprocessing (`ModelSignature`), because vectors of two networks cannot be compared.
-
-It has four tables: the header in one row, `entries`, `crops` and `log`. Every row of `entries` carries a checksum over
-all its fields; the header carries their sum (exclusive or) and number, and a checksum of its own. So a changed, lost or
-returned row is noticed when it is read. Crops are verified when they are read.
+A store keeps what `add` has returned for, whatever happens to the process afterwards. It has four tables: the header in
+one row, `entries`, `crops` and `log`. Every row of `entries` carries a checksum over all its fields; the header carries
+their sum (exclusive or) and number, and a checksum of its own: a changed, lost or returned row is noticed when read.
 """
 
 from __future__ import annotations
@@ -63,8 +60,6 @@ class GalleryStore(ABC):
 
         Returns:
             The number of each; None for a photo that this person was already enrolled with.
-        Raises:
-            UsageError, DataError: an entry that `check_entry` refuses. GalleryError: it could not be written.
         """
         numbers, rows, crops = list[int | None](), list[RowFields](), list[tuple[int, bytes]]()
         with self._writing() as header:
@@ -120,13 +115,10 @@ class GalleryStore(ABC):
         return {str(person): int(count) for person, count in counts}
 
     def nearest(self, vectors: NDArray[np.float32], k: int, where: Mapping[str, str]) -> list[list[Match]]:
-        """The nearest people to each probe, best first; ties by name.
+        """The nearest k people to each probe, best first; ties by name.
 
         Args:
-            vectors: (Q, D) unit vectors. k: how many people, at least 1.
-            where: only entries with all these keys and values in their metadata.
-        Raises:
-            UsageError: vectors of another width, or no k.
+            vectors: (Q, D) unit vectors. where: only entries with all these keys and values in their metadata.
         """
         with self._reading() as header:
             width = header.signature.width
@@ -135,7 +127,7 @@ class GalleryStore(ABC):
             return self._nearest(header, np.ascontiguousarray(vectors, np.float32), k, where)
 
     def delete(self, people: Sequence[str] = (), numbers: Sequence[int] = (), *, action: str = "delete") -> int:
-        """Remove people, or single entries, and all their bytes from every file. Returns the number of entries.
+        """Remove people, or single entries, and all their bytes from every file; count the entries.
 
         What a server's role cannot reach is named in `remains`.
 
@@ -155,10 +147,8 @@ class GalleryStore(ABC):
         return len(deleted)
 
     def rename(self, people: Sequence[str], name: str) -> int:
-        """Give the entries of some people one name; of photos that they share with it, one entry stays.
+        """Give the entries of some people one name, and count them; of photos that they share with it, one entry stays.
 
-        Returns:
-            The number of entries with the new name that had another before.
         Raises:
             GalleryError: as `delete`, about the bytes of the old names.
         """
@@ -201,11 +191,7 @@ class GalleryStore(ABC):
                 self._write(now.updated(only_added=True, erasing=False))
 
     def reembed(self, signature: ModelSignature, vectors: Mapping[int, NDArray[np.float32]]) -> None:
-        """Replace the vectors of all entries by another model's, and remove the threshold.
-
-        Raises:
-            GalleryError: the numbers are not those of all entries.
-        """
+        """Replace all vectors by another model's, and remove the threshold. Raises GalleryError: of other entries."""
         with self._writing() as header:
             rows, old_rows = list[RowFields](), self._select("ORDER BY number")
             if {fields[0] for fields in old_rows} != set(vectors):

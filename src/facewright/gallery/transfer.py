@@ -60,10 +60,10 @@ class ExportedEntry(Record):
 
 
 def export(store: GalleryStore, path: Path, *, crops: bool = True) -> int:
-    """Write a gallery to a file that only this user can read. Returns the number of entries.
+    """Write a gallery to a file that only this user can read; count the entries.
 
     Raises:
-        GalleryError: the gallery was changed meanwhile; no file is written. FacewrightError: it could not be written.
+        GalleryError: the gallery was changed meanwhile; no file is written.
     """
     before, count, state = store.header(), 0, hashlib.blake2b(digest_size=16)
     with replacing(path, mode=PRIVATE) as out:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from functools import cached_property
+from functools import cache, cached_property
 from importlib import resources
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,45 +39,13 @@ def built_in(model: str | Path | None) -> bool:
     return model is None or str(model) == BUILT_IN
 
 
-class Network(Protocol):
-    """A network from aligned face crops to unit vectors; may be used from several threads."""
-
-    name: str
-    width: int  # D
-    spec: InputSpec  # what it is fed
-    template: Template  # of its crops, for the points of `dlib_faces.FivePoints`
-    own_template: Template | None  # the same for the points of `alignment.ARCFACE`; None: there is none
-
-    @property
-    def digest(self) -> str:
-        """Return a digest of the weights and the preprocessing of a crop."""
-        ...
-
-    def embed(self, crops: Sequence[Pixels]) -> NDArray[np.float32]:
-        """Embed N crops, each `spec.fit`: (N, D) unit vectors."""
-        ...
-
-    def embed_with_norms(self, crops: Sequence[Pixels]) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-        """Embed N crops, and give the norms (N,) before the scaling to length one, NaN where they are not known."""
-        ...
-
-    def thresholds(self) -> tuple[Threshold, ...]:
-        """Return the thresholds that come with it, whatever detector and version they are for."""
-        ...
-
-
 class BuiltIn:
-    """dlib's network, loaded when it is first needed.
-
-    Args:
-        cache: the folder of the converted network; default: the user's.
-        device: as of `graphs.Session`.
-    """
+    """dlib's network, loaded when it is first needed; `cache` as of `Source.load`, `device` as of `graphs.Session`."""
 
     name = BUILT_IN
-    width = WIDTH
-    template = DLIB
-    own_template: Template | None = None
+    width = WIDTH  # D
+    template = DLIB  # of its crops, for the points of `dlib_faces.FivePoints`
+    own_template: Template | None = None  # the same for the points of `alignment.ARCFACE`
 
     def __init__(self, cache: Path | None = None, device: str | None = "cpu") -> None:
         self._cache, self._device = cache, device
@@ -90,24 +58,24 @@ class BuiltIn:
 
     @property
     def digest(self) -> str:
+        """Of the weights and the preprocessing of a crop."""
         return RESNET.digest()
 
     def embed(self, crops: Sequence[Pixels]) -> NDArray[np.float32]:
+        """Embed N crops, each `spec.fit`: (N, D) unit vectors."""
         return self.embed_with_norms(crops)[0]
 
     def embed_with_norms(self, crops: Sequence[Pixels]) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+        """Embed N crops, and give the norms (N,) before the scaling to length one, NaN where they are not known."""
         if not crops:
             return np.zeros((0, self.width), np.float32), np.zeros(0)
         vectors = self._vectors.of(np.stack(crops))
         norms = np.linalg.norm(vectors, axis=1, keepdims=True)
         return np.asarray(vectors / norms, np.float32), np.asarray(norms[:, 0], np.float64)
 
-    @cached_property
-    def _thresholds(self) -> tuple[Threshold, ...]:
-        return _shipped()
-
     def thresholds(self) -> tuple[Threshold, ...]:
-        return self._thresholds
+        """Return the thresholds that come with it, whatever detector and version they are for."""
+        return _shipped()
 
 
 class Own:
@@ -143,10 +111,15 @@ class Own:
         return thresholds_for(self.embedder.bundle.thresholds, VERIFICATION)
 
 
+@cache
 def _shipped() -> tuple[Threshold, ...]:
     path = resources.files("facewright.faces").joinpath(SHIPPED)
     facts = parse_json(path.read_bytes(), dict[str, Any], SHIPPED, error=DataError)
     return as_record(facts.get("decisions"), tuple[Threshold, ...], SHIPPED, error=DataError)
+
+
+Network = BuiltIn | Own
+"""A network from aligned face crops to unit vectors; may be used from several threads."""
 
 
 class Defaults(Record):

@@ -60,8 +60,6 @@ class Recognizer:
             built-in network, "none" for another.
         cache: the folder of the converted networks of dlib; default: the user's.
         device: of the detector and the built-in network, as for `devices.choose`; the embedder has its own.
-    Raises:
-        UnknownName: another detector.
     """
 
     def __init__(
@@ -305,11 +303,7 @@ class Recognizer:
         return self.embed_crops(chips)
 
     def thresholds(self) -> tuple[Threshold, ...]:
-        """Return the thresholds for this fingerprint: those that are shipped, or stored in the model file.
-
-        Raises:
-            BundleError, DataError: the stored thresholds are damaged.
-        """
+        """Return the thresholds for this fingerprint: those that are shipped, or stored in the model file."""
         return tuple(one for one in self._network.thresholds() if one.fingerprint == self.fingerprint)
 
     def threshold(self, far: float | None = None) -> Threshold | None:

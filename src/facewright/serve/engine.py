@@ -1,9 +1,8 @@
 """What the requests of a server share: decoding within a budget of memory, and one thread that runs the networks.
 
-What an image takes is known from its header, before decoding. The images of requests that came together are one batch,
-and nothing waits for a batch to fill: while one is computed the next ones gather, so that a single request is as fast
-as it can be and many are batched by themselves. A request has one image, or one batch, in the queue at a time, so that
-a long request does not keep others waiting, and ends between two of its jobs when it is cancelled.
+What an image takes is known from its header. Nothing waits for a batch to fill: while one is computed the next ones
+gather. A request has one image, or one batch, in the queue at a time, so that a long request does not keep others
+waiting, and ends between two of its jobs when it is cancelled.
 """
 
 from __future__ import annotations
@@ -83,11 +82,7 @@ CALL: ContextVar[Call | None] = ContextVar("facewright_call", default=None)
 
 
 class Engine:
-    """A queue of jobs and the thread that does them.
-
-    Args:
-        kinds: what can be asked for. observe: called with the kind and size of each batch.
-    """
+    """A queue of jobs of some kinds and the thread that does them; `observe` gets the kind and size of each batch."""
 
     def __init__(self, kinds: Mapping[str, Kind], observe: Callable[[str, int], None] | None = None) -> None:
         self._kinds = dict(kinds)
@@ -105,11 +100,7 @@ class Engine:
         return len(self._jobs)
 
     def submit(self, kind: str, item: Any) -> Future[Any]:
-        """Queue one item; a job that is cancelled before it starts is skipped.
-
-        Raises:
-            KeyError: no such kind. CancelledError: the engine is closed.
-        """
+        """Queue one item; a job cancelled before it starts is skipped. Raises CancelledError: the engine is closed."""
         job = _Job(kind, item, Future())
         self._kinds[kind]
         with self._changed:
@@ -307,11 +298,10 @@ def bytes_to_decode(upload: Upload, at_least: int | None, limits: Limits) -> int
 
 
 def decode(upload: Upload, at_least: int | None, limits: Limits) -> Pixels:
-    """Return the pixels (H, W, 3) of an image, upright.
+    """Return the pixels (H, W, 3) of an image, upright; of one above `limits.kept_pixels` reduced.
 
     Args:
         at_least: px that the shorter side of a big JPEG keeps, as the same model reads it from a file; None: all.
-            An image of more than `limits.kept_pixels` is reduced.
     """
     return DECODERS.submit(_decode, upload, at_least, limits).result()
 

@@ -119,11 +119,7 @@ class Form:
         return self.images[name]
 
     def read(self, model: type[FieldsT], *images: str) -> FieldsT:
-        """Return the fields, checked; anything else in the form is refused.
-
-        Args:
-            images: the names of the files that may come.
-        """
+        """Return the fields, checked; any other field or file than those named by `images` is refused."""
         texts = [name for name in images if name in self.fields]
         if texts:
             raise ApiError(400, f"expected {texts[0]!r} as a file, got text: send the image, not its path or address")
@@ -197,8 +193,7 @@ def form_of(
     """Return the body of a request for OpenAPI: images and fields of one form.
 
     Args:
-        images: the names of the files. several: whether each may come more than once.
-        choices: the values of a field, where only this server knows them.
+        several: whether each image may come more than once. choices: the values of a field that only this server knows.
     """
     one = {"type": "string", "format": "binary", "description": "An image file"}
     many = {"type": "array", "items": one, "minItems": 1, "maxItems": Limits.images}

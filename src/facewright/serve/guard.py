@@ -1,11 +1,8 @@
 """The checks that every request passes: the server's name, its origin, the token; the size and time of its body.
 
 A page of another site can make a visitor's browser send requests to this machine: by its own name, rebound to this
-address (then `Host` is that name), or across sites (then `Origin`, or `Sec-Fetch-Site`, says so). Neither is answered,
-except for the pages of sites that the settings allow (CORS).
-
-A reverse proxy is believed only where it connects from one of `Settings.proxies`; from others such headers are dropped.
-Where a header lists several values the last one counts, which is that of the nearest proxy.
+address (then `Host` is that name), or across sites (then `Origin`, or `Sec-Fetch-Site`, says so). Neither is answered.
+A reverse proxy is believed only where it connects from one of `Settings.proxies`; the last value of a header counts.
 """
 
 from __future__ import annotations
@@ -40,12 +37,7 @@ CORS = {
 
 
 class Guard:
-    """The outermost part of the application.
-
-    Args:
-        app: what answers. settings: of the server.
-        observe: called with each answer: method, path template or "", status, seconds.
-    """
+    """The outermost part of the application; `observe` gets each answer: method, path template, status, seconds."""
 
     def __init__(
         self, app: ASGIApp, settings: Settings, observe: Callable[[str, str, int, float], None] | None = None
@@ -170,10 +162,7 @@ NAMES = ("x-forwarded-proto", "x-forwarded-host", "x-forwarded-prefix")
 def as_published(scope: Scope, settings: Settings) -> Scope:
     """Return the request as the client made it: scheme, `Host` and root path are those of the outermost server.
 
-    The path of the result starts with the root path, whether or not the proxy has removed it.
-
-    Raises:
-        ApiError: a proxy sends a malformed header.
+    The path of the result starts with the root path. Raises ApiError: a proxy sends a malformed header.
     """
     headers = Headers(scope=scope)
     client = scope.get("client") or ("", 0)
@@ -305,11 +294,7 @@ class Body:
 
 
 class Answer:
-    """Adds the headers of every answer, and remembers its status.
-
-    Before an answer the rest of the body is read, as far as it comes soon; if it does not, the answer is the
-    connection's last.
-    """
+    """Adds the headers of every answer, and remembers its status; reads the rest of the body before it."""
 
     def __init__(self, send: Send, body: Body, headers: dict[str, str]) -> None:
         self._send = send

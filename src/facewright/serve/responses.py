@@ -56,11 +56,7 @@ PATH = re.compile(r"(?<![\w./~-])(?:~|\.{1,2}|[A-Za-z]:)?[/\\](?:[^\n:;,'\"()<>|
 
 
 class ApiError(Exception):
-    """A request that is refused.
-
-    Args:
-        status: of CODES. message: one line for people. code: for programs; by default that of the status.
-    """
+    """A request that is refused: a status of CODES, one line for people, and a code for programs."""
 
     def __init__(
         self, status: int, message: str, *, code: str | None = None, headers: dict[str, str] | None = None

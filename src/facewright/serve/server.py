@@ -1,8 +1,7 @@
 """A server from its start to its end: its models, its socket, its connections, its signals.
 
-uvicorn closes connections that are idle between two requests, and `guard` limits the time of a body. Here a head that
-does not come, and an answer that is not read, end their connection. Where all places are taken, a new connection takes
-the place of one whose client keeps the server waiting.
+uvicorn closes idle connections, and `guard` limits the time of a body. Here a head that does not come, and an answer
+that is not read, end their connection; where all places are taken, a new one takes the place of one that keeps waiting.
 """
 
 from __future__ import annotations
@@ -138,9 +137,7 @@ def protocol_of(limits: Limits) -> type[LimitedProtocol]:
 
 
 def capacity(wanted: int) -> tuple[int, int]:
-    """Return how many connections may be open, and how many may be accepted at a time.
-
-    asyncio accepts up to `backlog` connections before it handles the first of them.
+    """Return how many connections may be open, and how many accepted at a time before the first is handled.
 
     Raises:
         UsageError: the system allows too few file descriptors.
@@ -229,11 +226,7 @@ def _warm(recognizer: Recognizer) -> None:
 
 
 def run(models: Models, settings: Settings, listening: socket.socket) -> None:
-    """Serve until SIGINT or SIGTERM; from then on it takes no longer than `Limits.stop_seconds`.
-
-    Args:
-        listening: of `listen`; what came on it meanwhile is answered first.
-    """
+    """Serve on a socket of `open_socket` until SIGINT or SIGTERM; then for at most `Limits.stop_seconds`."""
     _Server(config_of(create_app(models, settings), settings)).run(sockets=[listening])
 
 

@@ -63,12 +63,7 @@ class Models:
 
 
 class Service:
-    """The models behind a queue.
-
-    Args:
-        models: what to answer with. limits: of images and of requests at once.
-        observe: called with the kind and size of each batch.
-    """
+    """The models behind a queue; `observe` gets the kind and size of each batch."""
 
     def __init__(self, models: Models, limits: Limits, observe: Callable[[str, int], None] | None = None) -> None:
         recognizer = models.recognizer
@@ -98,10 +93,8 @@ class Service:
             self.models.gallery.close()
 
     async def answer(self, request: Request, work: Callable[[], T], images: Sequence[Upload] = ()) -> T:
-        """Return what `work` returns; it runs in a thread.
+        """Return what `work` returns in a thread, which decodes `images` one after the other.
 
-        Args:
-            images: that it decodes one after the other, for the budget.
         Raises:
             ApiError: too many requests are in progress, the answer took too long, or the client is gone.
         """

@@ -26,9 +26,8 @@ class Delivery:
     """Sends messages in their order; tries again, then gives a message up and counts it.
 
     Args:
-        target: its name, for lines. send: sends one. say: takes a line about a message that was given up; the next ones
-            are only counted until one is delivered. wait: a pause of so many seconds; default: a real one, which ends
-            when this is closed.
+        say: takes a line about the first message that was given up since one was delivered.
+        wait: a pause of so many seconds; default: a real one, which ends when this is closed.
     """
 
     def __init__(
@@ -84,11 +83,7 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
 
 
 def webhook(url: str) -> Send:
-    """Return what posts a message as application/json; redirects are not followed.
-
-    Raises:
-        UsageError: no http or https address.
-    """
+    """Return what posts a message as application/json. Raises UsageError: no http or https address."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
         raise UsageError(f"expected --webhook http(s)://host/path, without a user, got {shown(url)}")
@@ -109,10 +104,8 @@ def webhook(url: str) -> Send:
 
 
 def mqtt(url: str) -> Send:
-    """Return what publishes a message with quality of service 1 (at least once).
+    """Return what publishes a message to mqtt(s)://user:password@host:port/topic at least once (QoS 1).
 
-    Args:
-        url: mqtt(s)://user:password@host:port/topic.
     Raises:
         UsageError: no such address, a topic with wildcards, or paho-mqtt is not installed.
     """

@@ -84,10 +84,8 @@ def is_live(source: str | Path) -> bool:
 
 
 def opener(source: str | Path) -> Open:
-    """Return what opens a source.
+    """Return what opens a film, rtsp(s)://…, tcp://…, http(s)://…, "camera" or "camera:N".
 
-    Args:
-        source: a film, rtsp(s)://…, tcp://…, http(s)://…, "camera" or "camera:N".
     Raises:
         UsageError: none of these, or PyAV is not installed. DataError: there is no such film.
     """
@@ -129,11 +127,8 @@ def shown(source: str | Path) -> str:
 
 
 def read(source: str | Path, reading: Reading, *, every: int = 1, open_: Open | None = None) -> Generator[Frame]:
-    """Decode a source once, frame by frame; none is kept.
+    """Decode a source of `opener` once, frame by frame, of which every N-th is given; `reading` is filled meanwhile.
 
-    Args:
-        source: as `opener`. reading: filled while it is read. every: give each N-th frame only.
-        open_: what opens the source, in place of `opener`.
     Raises:
         DataError: it cannot be opened, or holds no frame. A source that breaks later ends; `reading.broken` says why.
     """
@@ -282,9 +277,9 @@ class Live:
     """The frames of a source that does not wait for its reader.
 
     Args:
-        connect: returns the frames of a new connection. reading: the counts; filled. say: takes a line about a broken
-            connection. duration: seconds after which the frames end. wait: a pause of so many seconds, True if it was
-            ended by `close`; default: a real one. clock: seconds; the times of the frames are those of their arrival.
+        connect: returns the frames of a new connection. reading: filled. say: takes a line about a broken connection.
+        duration: seconds after which the frames end. wait: a pause of so many seconds, True if `close` ended it.
+        clock: seconds; the times of the frames are those of their arrival.
     """
 
     def __init__(
@@ -308,8 +303,7 @@ class Live:
         self._thread = threading.Thread(target=self._work, name="facewright-live", daemon=True)
 
     def frames(self) -> Generator[Frame]:
-        """Yield the newest frame, again and again, until this generator is closed or the duration is over, or until the
-        source is given up: `reading.broken` then says why.
+        """Yield the newest frame, again and again, until the time is over or the source is given up (`reading.broken`).
 
         Raises:
             DataError: the first connection failed.

@@ -1,11 +1,8 @@
 """Tracks: the faces of consecutive frames that are one person's.
 
-Tracking by detection: each face is assigned to the track with which overlap (intersection over union, at the place that
-the track's motion predicts) and similarity of the vectors are highest in sum, over all pairs at once (Kuhn, "The
-Hungarian method for the assignment problem", 1955), as DeepSORT combines motion and appearance (Wojke, Bewley and
-Paulus, 2017), without its Kalman filter. A face that was hidden is found again by its vector alone.
-
-The libraries that do this could not be used: norfair takes numpy below version 2, the others bring PyTorch or OpenCV.
+Each face is assigned to the track with which overlap (at the place that the track's motion predicts) and similarity of
+the vectors are highest in sum, over all pairs at once (Kuhn 1955), as DeepSORT does (Wojke, Bewley and Paulus, 2017),
+without its Kalman filter. A face that was hidden is found again by its vector alone.
 """
 
 from __future__ import annotations
@@ -141,8 +138,7 @@ class Tracker:
     """Assigns the faces of each frame to tracks.
 
     Args:
-        same: cosine from which on two faces are one person's.
-        linger: seconds after which a track without a face ends.
+        same: cosine from which on two faces are one person's. linger: seconds without a face after which a track ends.
     """
 
     def __init__(self, same: float, linger: float = 2.0) -> None:

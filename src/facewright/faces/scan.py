@@ -1,9 +1,9 @@
-"""A classifier of patches run over a whole photo: every position, every scale, one box a face.
+"""A classifier of patches run over a whole photo: every position, every scale, one box a face; and its false alarms.
 
 The photo is resized step by step; on each step the network gives its score for every patch, in one pass where it allows
 (`fully_convolutional`), else in batches. Patches that score high are hits; suppression keeps one a face, and the mean
 of the hits around it says where the face is (`boxes`). Source: Rowley, Baluja and Kanade 1998, "Neural network-based
-face detection" (the pyramid, the merging of hits).
+face detection"; Sung and Poggio 1998, section 2.6, for the false alarms, on which a network is trained on.
 """
 
 from __future__ import annotations

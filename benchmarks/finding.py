@@ -189,10 +189,10 @@ def counted(every: list[Way], paths: list[Path], frames: dict[str, Frame], draw:
     return counts
 
 
-def written(folder: Path, photo: Path, way: str, image: bytes) -> None:
+def written(folder: Path, photo: Path, way: str, image: images.Pixels) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     plain = "".join(letter if letter.isalnum() else "-" for letter in way)
-    (folder / f"{photo.stem}-{plain}.png").write_bytes(image)
+    (folder / f"{photo.stem}-{plain}.png").write_bytes(images.png_of(image))
 
 
 def show(known: Annotated, results: dict[str, Any], counts: dict[str, Any]) -> None:

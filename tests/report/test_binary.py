@@ -54,8 +54,8 @@ def entry(build) -> Entry:
 def test_figures_hold_for_good_and_bad_models(entry, skill, rule, words) -> None:
     section = binary_section(judged(entry, skill, rule), "m0", None)
     assert section is not None
-    assert section.rule == words
-    for svg in (section.roc, section.det, section.epc, section.histogram):
+    assert section["rule"] == words
+    for svg in (section["roc"], section["det"], section["epc"], section["histogram"]):
         assert svg.startswith("<svg") and "nan" not in svg.lower() and "inf" not in svg.lower()
 
 
@@ -67,9 +67,15 @@ def test_the_classes_and_what_an_epoch_makes_of_them(entry) -> None:
     balancing = balancing_of(load("hter-weighted"), {"<bare>": 30, "masked": 1210})
     section = binary_section(judged(entry, 0.6), "m0", balancing)
     assert section is not None
-    bare, masked = section.classes
-    assert (bare.name, bare.images, bare.epoch, bare.weight, bare.test) == ("<bare>", "30", "30", "1.95", "30")
-    assert (masked.images, masked.epoch, masked.weight, masked.test) == ("1,210", "1,210", "0.0484", "200")
+    bare, masked = section["classes"]
+    assert (bare["name"], bare["images"], bare["epoch"], bare["weight"], bare["test"]) == (
+        "<bare>",
+        "30",
+        "30",
+        "1.95",
+        "30",
+    )
+    assert (masked["images"], masked["epoch"], masked["weight"], masked["test"]) == ("1,210", "1,210", "0.0484", "200")
 
 
 def test_advice_goes_by_the_error_that_weighs_both_classes_alike(build) -> None:

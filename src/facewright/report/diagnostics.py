@@ -6,7 +6,6 @@ Each is one inline SVG; `key` is unique in the page (it begins every id of the d
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from markupsafe import Markup
@@ -22,7 +21,6 @@ from facewright.evaluation.results import Entry
 from facewright.metrics.binary import DEFAULT_THRESHOLD
 from facewright.metrics.calibration import reliability
 from facewright.metrics.classification import Curve, pr_curve, roc_curve
-from facewright.metrics.intervals import Rate
 from facewright.metrics.verification import Roc, probit, roc
 from facewright.report import words
 from facewright.report.pages import (
@@ -64,9 +62,7 @@ _RULES = {"min-hter": "the least HTER", "eer": "equal error rates"}
 def confusion_figure(result: ClassificationResult, key: str) -> str:
     """The confusion matrix: rows are the true classes, each row's colours are shares of that class.
 
-    Up to 30 classes have names and counts, up to 40 names; beyond that colour alone is left, and the list of the most
-    confused pairs says what the eye cannot read. The diagonal (right) and the rest (wrong) have two hues. A class
-    without an image has an empty row.
+    Up to 30 classes have names and counts, up to 40 names, more colours alone: one hue for right, one for wrong.
     """
     counts = np.array(result.confusion, dtype=np.int64)  # (C, C), of at most 1,000 classes
     classes = len(result.classes)
@@ -127,8 +123,7 @@ def roc_figure(predictions: Predictions, key: str) -> str:
 def pr_figure(predictions: Predictions, key: str) -> str:
     """Precision-recall curves, one class against the rest: micro (bold), macro (dashed), each class thin.
 
-    The macro curve is the mean of the classes' precisions at equal recall, drawn straight between their points: a
-    image; the number to quote is the average precision, which is not interpolated.
+    The macro curve is the mean of the classes' precisions at equal recall.
     """
     figure, axes = _unit_square()
     _curves(axes, predictions, pr_curve, thresholds_first=1.0)
@@ -212,54 +207,28 @@ def _unit_square() -> tuple[Figure, Axes]:
     return figure, axes
 
 
-@dataclass(frozen=True)
-class BalanceRow:
-    """One class in training and in the test part; empty text where nothing is known."""
-
-    name: str
-    images: str
-    epoch: str
-    weight: str
-    test: str
-
-
-@dataclass(frozen=True)
-class BinarySection:
-    """One model of two classes."""
-
-    result: BinaryResult
-    rates: tuple[tuple[str, str, Rate, Rate], ...]  # name, what it counts, at the threshold in use, at 0.5
-    rule: str  # how the threshold was chosen, in words
-    roc: Markup
-    det: Markup
-    epc: Markup
-    histogram: Markup
-    balancing: tuple[str, ...]
-    classes: tuple[BalanceRow, ...]
-
-
-def binary_section(entry: Entry, key: str, balancing: Balancing | None) -> BinarySection | None:
-    """Draw the figures of one model; None where its task is no yes or no."""
+def binary_section(entry: Entry, key: str, balancing: Balancing | None) -> dict[str, object] | None:
+    """Draw the figures of a model of two classes, and say how its threshold was chosen; None: another task."""
     result = entry.test.binary
     if result is None:
         return None
     genuine, impostor = two_sides_of(entry.predictions)
     curve = roc(genuine, impostor)
-    return BinarySection(
-        result=result,
-        rates=(
+    return {
+        "result": result,
+        "rates": (  # name, what it counts, at the threshold in use, at 0.5
             ("HTER", "half total error rate: the mean of the two below", result.hter, result.hter_at_half),
             ("FAR", f"share of {result.rejected} taken for {result.accepted}", result.far, result.far_at_half),
             ("FRR", f"share of {result.accepted} taken for {result.rejected}", result.frr, result.frr_at_half),
         ),
-        rule=_rule(result.rule),
-        roc=Markup(_binary_roc(curve, result, f"{key}-yes-roc")),
-        det=Markup(_binary_det(curve, result, f"{key}-yes-det")),
-        epc=Markup(_epc(result, f"{key}-yes-epc")),
-        histogram=Markup(_score_histogram(genuine, impostor, result, f"{key}-yes-scores")),
-        balancing=() if balancing is None else balancing.words,
-        classes=_classes(result, balancing),
-    )
+        "rule": _rule(result.rule),
+        "roc": Markup(_binary_roc(curve, result, f"{key}-yes-roc")),
+        "det": Markup(_binary_det(curve, result, f"{key}-yes-det")),
+        "epc": Markup(_epc(result, f"{key}-yes-epc")),
+        "histogram": Markup(_score_histogram(genuine, impostor, result, f"{key}-yes-scores")),
+        "balancing": () if balancing is None else balancing.words,
+        "classes": _classes(result, balancing),
+    }
 
 
 def _rule(rule: str) -> str:
@@ -273,7 +242,8 @@ def _rule(rule: str) -> str:
     return f"a FAR of at most {100 * float(rule.removeprefix('far=')):g} %"
 
 
-def _classes(result: BinaryResult, balancing: Balancing | None) -> tuple[BalanceRow, ...]:
+def _classes(result: BinaryResult, balancing: Balancing | None) -> list[dict[str, str]]:
+    """Each class in training and in the test part; empty text where nothing is known."""
     tested = {result.rejected: result.negatives, result.accepted: result.positives}
     rows = []
     for name, count in tested.items():
@@ -282,8 +252,8 @@ def _classes(result: BinaryResult, balancing: Balancing | None) -> tuple[Balance
             images = f"{balancing.images[name]:,}"
             epoch = "" if balancing.epoch is None else f"{balancing.epoch[name]:,}"
             weight = "1" if balancing.weights is None else words.significant(balancing.weights[name])
-        rows.append(BalanceRow(name, images, epoch, weight, f"{count:,}"))
-    return tuple(rows)
+        rows.append({"name": name, "images": images, "epoch": epoch, "weight": weight, "test": f"{count:,}"})
+    return rows
 
 
 def _binary_roc(curve: Roc, result: BinaryResult, key: str) -> str:

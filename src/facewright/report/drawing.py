@@ -281,24 +281,21 @@ def _brackets(boxes: list[Box]) -> list[str]:
 
 def _legend(boxes: list[Box], y: float) -> list[str]:
     """Return what the signs mean, of those that occur."""
-    joins = {box.row.join for box in boxes}
-    words = ["7×7 64 /2: kernel, channels, stride", "narrower: smaller side", "higher: more channels"]
-    if any(box.text.startswith("sep") or "(sep" in box.text for box in boxes):
-        words.append("sep: depthwise, then 1×1")
-    if any("dw " in box.text for box in boxes):
-        words.append("dw: depthwise")
-    if any(" in " in box.text for box in boxes):
-        words.append("in 32: in 32 groups")
-    if any("SE " in box.text for box in boxes):
-        words.append("SE 16: channels weighed, by way of 16")
-    if any(box.repeat > 1 for box in boxes):
-        words.append("×3: three alike in a row")
-    if "identity" in joins:
-        words.append("line around a box: shortcut, added")
-    if "projection" in joins:
-        words.append("dashed: with a 1×1 convolution")
-    if "dense" in joins:
-        words.append("arcs: each layer reads all before it")
+    joins, texts = {box.row.join for box in boxes}, [box.text for box in boxes]
+    signs = {
+        "7×7 64 /2: kernel, channels, stride": True,
+        "narrower: smaller side": True,
+        "higher: more channels": True,
+        "sep: depthwise, then 1×1": any(text.startswith("sep") or "(sep" in text for text in texts),
+        "dw: depthwise": any("dw " in text for text in texts),
+        "in 32: in 32 groups": any(" in " in text for text in texts),
+        "SE 16: channels weighed, by way of 16": any("SE " in text for text in texts),
+        "×3: three alike in a row": any(box.repeat > 1 for box in boxes),
+        "line around a box: shortcut, added": "identity" in joins,
+        "dashed: with a 1×1 convolution": "projection" in joins,
+        "arcs: each layer reads all before it": "dense" in joins,
+    }
+    words = [text for text, occurs in signs.items() if occurs]
     half = (len(words) + 1) // 2
     faint = 'font-size="12" opacity="0.65"'
     return [_text(24, y - 18, " · ".join(words[:half]), faint), _text(24, y, " · ".join(words[half:]), faint)]

@@ -15,10 +15,10 @@ from html import escape
 from urllib.parse import quote
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from PIL import Image, ImageDraw, ImageFont
 
-from facewright.images import png_of
+from facewright.images import Pixels
 
 FOUND, TRUE, INK = (255, 176, 0), (0, 229, 255), (20, 20, 20)  # told apart by every eye, and as greys
 SIDE = 640  # px: lines and letters are made for photos of this longer side, and grow with larger ones
@@ -62,33 +62,20 @@ update();
 
 
 def draw_boxes(
-    photo: NDArray[np.uint8],
+    photo: Pixels,
     boxes: ArrayLike,
     scores: Sequence[float | str | None],
     truth: ArrayLike | None = None,
     points: ArrayLike = (),
-) -> bytes:
+) -> Pixels:
     """Draw boxes on a photo: found ones amber with their scores, true ones in thin cyan beneath.
 
     Args:
         photo: (H, W, 3) uint8 RGB; it is not changed.
-        boxes: (K, 4) x, y, width, height, px. scores: K of them, or names; None is not written.
-        truth: (T, 4) likewise; None where it is not known.
+        boxes, truth: (K, 4) and (T, 4) x, y, width, height, px; None: the true ones are not known.
+        scores: K of them, or names; None is not written.
         points: (K, P, 2) x, y of landmarks, px: dots.
-    Returns:
-        A PNG of the photo's size.
     """
-    return png_of(np.asarray(drawn_boxes(photo, boxes, scores, truth, points)))
-
-
-def drawn_boxes(
-    photo: NDArray[np.uint8],
-    boxes: ArrayLike,
-    scores: Sequence[float | str | None],
-    truth: ArrayLike | None = None,
-    points: ArrayLike = (),
-) -> Image.Image:
-    """Return the photo with boxes; see `draw_boxes`."""
     page = Image.fromarray(photo)
     draw = ImageDraw.Draw(page)
     line = max(1, round(2 * max(page.size) / SIDE))
@@ -106,7 +93,7 @@ def drawn_boxes(
         draw.text((at[0] + 2, at[1]), label, INK, font)
     for x, y in np.asarray(points, np.float64).reshape(-1, 2).tolist():
         draw.ellipse((x - line, y - line, x + line, y + line), fill=TRUE, outline=INK)
-    return page
+    return np.asarray(page)
 
 
 def _corners(boxes: ArrayLike) -> list[tuple[int, int, int, int]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 from markupsafe import Markup
@@ -23,7 +23,7 @@ from facewright.images import Pixels, data_uri
 from facewright.metrics.intervals import Rate
 from facewright.provenance import Origin
 from facewright.report import diagnostics, pages, plots, tables, words
-from facewright.report.diagnostics import BinarySection, binary_section
+from facewright.report.diagnostics import binary_section
 from facewright.report.label_issues import label_section
 from facewright.report.pages import Album, Fact
 from facewright.training.recipe import Balancing
@@ -85,16 +85,6 @@ def comparison_page(comparison: Comparison, context: ReportContext) -> str:
     return pages.render("page.html", facts, context.origin, filters, _policy())
 
 
-def _section(comparison: Comparison, index: int, context: ReportContext, album: Album) -> ModelSection:
-    name = comparison.entries[index].name
-    drawing = context.drawings.get(name)
-    inside = None if drawing is None else Markup(pages.embedded(drawing, f"m{index}-drawing"))
-    entry, recipe, balancing = comparison.entries[index], context.recipes.get(name), context.balancing.get(name)
-    baseline = comparison.baseline if len(comparison.entries) == 1 else None  # of many, the table says it
-    section = model_section(entry, index, album, balancing=balancing, baseline=baseline)
-    return replace(section, drawing=inside, recipe=recipe)
-
-
 def _overview(comparison: Comparison) -> list[dict[str, object]]:
     """The title, note and SVG of the figures over all models; none for a single one, whose section says it all."""
     entries = comparison.entries
@@ -122,53 +112,33 @@ def _policy() -> str:
     )
 
 
-@dataclass(frozen=True)
-class ModelSection:
-    """One model. `index` is its place in the comparison, which gives its colour and the ids of its section."""
-
-    index: int
-    entry: Entry
-    headline: tuple[Fact, ...]
-    facts: tuple[Fact, ...]
-    curves: tuple[tuple[str, Markup], ...]  # title, figure
-    stretches: tuple[plots.Stretch, ...]  # phases and image sizes, where they change
-    binary: BinarySection | None
-    confusion: Markup | None  # None: too many classes
-    roc: Markup | None  # None: too many scores to keep, as of pr
-    pr: Markup | None
-    reliability: Markup
-    per_class: tuple[ClassRow, ...]
-    confused: tuple[Confusion, ...]
-    worst: tuple[ShownImage, ...]
-    drawing: Markup | None = None
-    recipe: str | None = None
-
-
-def model_section(
-    entry: Entry, index: int, album: Album, *, balancing: Balancing | None, baseline: float | None
-) -> ModelSection:
-    """Draw the figures and choose the images of one model."""
-    key, test, predictions = f"m{index}", entry.test, entry.predictions
+def _section(comparison: Comparison, index: int, context: ReportContext, album: Album) -> dict[str, object]:
+    """Draw the figures and choose the images of one model; `index` gives its colour and the ids of its section."""
+    entry, key = comparison.entries[index], f"m{index}"
+    test, predictions, drawing = entry.test, entry.predictions, context.drawings.get(entry.name)
+    baseline = comparison.baseline if len(comparison.entries) == 1 else None  # of many, the table says it
     trained = [row for row in entry.history if row.phase != "probe"]  # a probe has one row, and no course
     curves = [("Loss", "loss"), ("Accuracy", "accuracy"), ("Learning rate", "learning rate")] if trained else []
-    return ModelSection(
-        index=index,
-        entry=entry,
-        headline=_headline(entry, baseline),
-        facts=_facts(entry),
-        curves=tuple(
+    return {
+        "index": index,
+        "entry": entry,
+        "headline": _headline(entry, baseline),
+        "facts": _facts(entry),
+        "curves": [
             (title, Markup(plots.training_curves(entry.history, what, f"{key}-{what[:4]}"))) for title, what in curves
-        ),
-        stretches=plots.stretches(entry.history),
-        binary=binary_section(entry, key, balancing),
-        confusion=None if test.confusion is None else Markup(diagnostics.confusion_figure(test, f"{key}-confusion")),
-        roc=Markup(diagnostics.roc_figure(predictions, f"{key}-roc")) if test.scores_kept else None,
-        pr=Markup(diagnostics.pr_figure(predictions, f"{key}-pr")) if test.scores_kept else None,
-        reliability=Markup(diagnostics.reliability_figure(predictions, f"{key}-reliability")),
-        per_class=_lowest(test.per_class),
-        confused=confusions(test, predictions, album),
-        worst=worst_images(test, predictions, album),
-    )
+        ],
+        "stretches": plots.stretches(entry.history),
+        "binary": binary_section(entry, key, context.balancing.get(entry.name)),
+        "confusion": None if test.confusion is None else Markup(diagnostics.confusion_figure(test, f"{key}-confusion")),
+        "roc": Markup(diagnostics.roc_figure(predictions, f"{key}-roc")) if test.scores_kept else None,
+        "pr": Markup(diagnostics.pr_figure(predictions, f"{key}-pr")) if test.scores_kept else None,
+        "reliability": Markup(diagnostics.reliability_figure(predictions, f"{key}-reliability")),
+        "per_class": _lowest(test.per_class),
+        "confused": _confusions(test, predictions, album),
+        "worst": [_shown(test, predictions, row, album) for row in hardest(predictions, HARDEST).tolist()],
+        "drawing": None if drawing is None else Markup(pages.embedded(drawing, f"{key}-drawing")),
+        "recipe": context.recipes.get(entry.name),
+    }
 
 
 def _lowest(rows: tuple[ClassRow, ...]) -> tuple[ClassRow, ...]:
@@ -226,51 +196,30 @@ def _rated(name: str, rate: Rate) -> Fact:
     return Fact(name, words.percent(rate.value), words.span(rate.low, rate.high))
 
 
-@dataclass(frozen=True)
-class ShownImage:
-    """One test image and the model's prediction."""
-
-    path: str
-    uri: str | None  # None: the image cannot be shown
-    true: str
-    predicted: str
-    probability: float  # of the predicted class
-    true_probability: float
-
-
-@dataclass(frozen=True)
-class Confusion:
-    """Images of one class taken for another."""
-
-    true: str
-    predicted: str
-    count: int
-    of: int  # images of the true class
-    images: tuple[ShownImage, ...]
-
-
-def confusions(result: ClassificationResult, predictions: Predictions, album: Album) -> tuple[Confusion, ...]:
+def _confusions(result: ClassificationResult, predictions: Predictions, album: Album) -> list[dict[str, object]]:
     """The most frequent (true, predicted) mistakes, most frequent first, each with its surest mistakes."""
     guesses, sure = predictions.predicted, predictions.ranked.probabilities[:, 0]
     found = []
     for true, predicted, count in most_confused(result, PAIRS):
-        label, guess = result.classes.index(true), result.classes.index(predicted)
-        rows = np.flatnonzero((predictions.labels == label) & (guesses == guess))
+        mine = predictions.labels == result.classes.index(true)
+        rows = np.flatnonzero(mine & (guesses == result.classes.index(predicted)))
         rows = rows[np.argsort(-sure[rows], kind="stable")][:IMAGES_OF_PAIR]
-        images = tuple(_shown(result, predictions, int(row), album) for row in rows)
-        found.append(Confusion(true, predicted, count, int((predictions.labels == label).sum()), images))
-    return tuple(found)
+        images = [_shown(result, predictions, row, album) for row in rows.tolist()]
+        found.append({"true": true, "predicted": predicted, "count": count, "of": int(mine.sum()), "images": images})
+    return found
 
 
-def worst_images(result: ClassificationResult, predictions: Predictions, album: Album) -> tuple[ShownImage, ...]:
-    """The images with the highest loss, worst first."""
-    return tuple(_shown(result, predictions, int(row), album) for row in hardest(predictions, HARDEST))
-
-
-def _shown(result: ClassificationResult, predictions: Predictions, row: int, album: Album) -> ShownImage:
+def _shown(result: ClassificationResult, predictions: Predictions, row: int, album: Album) -> dict[str, object]:
+    """One test image and the model's prediction, as the template names them."""
     ranked, path = predictions.ranked, predictions.paths[row]
-    names = result.classes[predictions.labels[row]], result.classes[ranked.top[row, 0]]
-    return ShownImage(path, album.uri(path), *names, float(ranked.probabilities[row, 0]), float(ranked.of_truth[row]))
+    return {
+        "path": path,
+        "uri": album.uri(path),
+        "true": result.classes[predictions.labels[row]],
+        "predicted": result.classes[ranked.top[row, 0]],
+        "probability": float(ranked.probabilities[row, 0]),
+        "true_probability": float(ranked.of_truth[row]),
+    }
 
 
 @dataclass(frozen=True)
@@ -284,11 +233,7 @@ class GeneratedImages:
 def generated_images(
     words: str, made: NDArray[np.uint8], real: NDArray[np.uint8], nearest: Sequence[int], distances: Sequence[float]
 ) -> GeneratedImages:
-    """Choose pairs evenly from the nearest to the farthest.
-
-    Args:
-        made: (N, S, S, 3). real: (M, S, S, 3). nearest: (N,) rows of `real`. distances: (N,).
-    """
+    """Choose pairs evenly from the nearest to the farthest: made (N, S, S, 3), real (M, S, S, 3), N rows of `real`."""
     order = np.argsort(distances, kind="stable")
     chosen = order[np.unique(np.linspace(0, len(order) - 1, min(GENERATED, len(order))).round().astype(int))]
     pairs = [(data_uri(made[row]), data_uri(real[nearest[row]]), float(distances[row])) for row in chosen]

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
-from facewright.evaluation.label_issues import EmbeddingEvidence, LabelIssue, LabelIssues, Outlier, PartedClass
+from facewright.evaluation.label_issues import EmbeddingEvidence, LabelIssues, PartedClass
 from facewright.images import Pixels
 from facewright.provenance import Origin
 from facewright.report import pages, words
@@ -18,32 +17,27 @@ SURE = 0.9  # out-of-fold accuracy; below it, the text warns that the model is w
 Listed = dict[str, str | None]  # path, name of the file, uri (None: it cannot be shown), label, other class or "", note
 
 
-@dataclass(frozen=True)
-class LabelSection:
-    """The label issues, ready to be laid out."""
-
-    issues: LabelIssues
-    sentences: tuple[str, ...]
-    confident: list[Listed]
-    outliers: list[Listed]
-    mixed: list[dict[str, object]]  # label, note, parts: of each a title and images
-    more_confident: int  # that are not shown
-    more_outliers: int
-
-
-def label_section(issues: LabelIssues, album: Album) -> LabelSection:
+def label_section(issues: LabelIssues, album: Album) -> dict[str, object]:
     """Choose the images and put the numbers into words."""
     outliers = () if issues.likeness is None else issues.likeness.strangers
     mixed = () if issues.likeness is None else issues.likeness.parted
-    return LabelSection(
-        issues=issues,
-        sentences=tuple(in_words(issues)),
-        confident=[_confident(row, album) for row in issues.suspects[:SHOWN]],
-        outliers=[_outlier(row, album) for row in outliers[:SHOWN]],
-        mixed=[_mixed(row, album) for row in mixed],
-        more_confident=max(0, len(issues.suspects) - SHOWN),
-        more_outliers=max(0, len(outliers) - SHOWN),
-    )
+    confident = []
+    for issue in issues.suspects[:SHOWN]:
+        note = f"{words.percent(issue.suggested_probability)}, own label {words.percent(issue.probability)}"
+        confident.append(_listed(issue.path, issue.label, issue.suggested, note, album))
+    unlike = []
+    for row in outliers[:SHOWN]:
+        other, note = row.nearest if row.nearest != row.label else "", f"similarity {words.number(row.likeness, 2)}"
+        unlike.append(_listed(row.path, row.label, other, note, album))
+    return {
+        "issues": issues,
+        "sentences": in_words(issues),
+        "confident": confident,
+        "outliers": unlike,
+        "mixed": [_mixed(one, album) for one in mixed],
+        "more_confident": max(0, len(issues.suspects) - SHOWN),
+        "more_outliers": max(0, len(outliers) - SHOWN),
+    }
 
 
 def in_words(issues: LabelIssues) -> list[str]:
@@ -85,16 +79,6 @@ def _about_likeness(evidence: EmbeddingEvidence | None) -> str:
 def label_page(issues: LabelIssues, origin: Origin, thumbnail: Callable[[str], Pixels | None] | None = None) -> str:
     """Return the whole page as HTML; `thumbnail` gives an image by its path in the dataset."""
     return pages.render("label_page.html", {"section": label_section(issues, Album(thumbnail))}, origin)
-
-
-def _confident(row: LabelIssue, album: Album) -> Listed:
-    note = f"{words.percent(row.suggested_probability)}, own label {words.percent(row.probability)}"
-    return _listed(row.path, row.label, row.suggested, note, album)
-
-
-def _outlier(row: Outlier, album: Album) -> Listed:
-    other = row.nearest if row.nearest != row.label else ""
-    return _listed(row.path, row.label, other, f"similarity {words.number(row.likeness, 2)}", album)
 
 
 def _mixed(row: PartedClass, album: Album) -> dict[str, object]:

@@ -204,7 +204,7 @@ def _written(seen: PhotoFaces, photo: Pixels, target: Path, search: FaceSearch, 
         return replace(seen, crops=crops)
     boxes, scores = [face.box for face in seen.faces], [face.score for face in seen.faces]
     drawn = Path(f"{target}-faces.png")
-    write_atomic(drawn, draw_boxes(photo, boxes, scores, points=[face.points for face in seen.faces]))
+    write_atomic(drawn, png_of(draw_boxes(photo, boxes, scores, points=[face.points for face in seen.faces])))
     return replace(seen, crops=crops, drawn=str(drawn))
 
 

@@ -211,6 +211,7 @@ def _draw(photos: Sequence[ScannedPhoto], folder: Path) -> tuple[str, ...]:
             same = sum(1 for path in drawn if Path(path).stem.partition("~")[0] == name)
             target = folder / (f"{name}~{same + 1}.png" if same else f"{name}.png")
             pixels = images.read(Path(photo.path))
-            write_atomic(target, draw_boxes(pixels, photo.found.boxes, photo.found.scores.tolist(), photo.truth))
+            shown = draw_boxes(pixels, photo.found.boxes, photo.found.scores.tolist(), photo.truth)
+            write_atomic(target, images.png_of(shown))
             drawn.append(str(target))
     return tuple(drawn)

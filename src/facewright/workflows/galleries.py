@@ -18,7 +18,7 @@ from facewright.gallery import exists, open_store
 from facewright.gallery.entries import MAX_TEXT
 from facewright.gallery.gallery import Gallery
 from facewright.gallery.results import Enrollment, Identification, Photo, PhotoIdentification
-from facewright.images import Pixels, images_below, none_found
+from facewright.images import Pixels, images_below, none_found, png_of
 from facewright.names import checked_name
 from facewright.public_names import select_face_was_policy
 from facewright.recognition import Face, Recognizer, SelectFace
@@ -212,7 +212,7 @@ def draw_identified(photo: Photo, result: PhotoIdentification) -> bytes:
     if isinstance(pixels, str):
         raise DataError(f"{photo.name}: {pixels}")
     boxes = [face.box for face in result.faces]
-    return draw_boxes(pixels, boxes, [face.person or "unknown" for face in result.faces])
+    return png_of(draw_boxes(pixels, boxes, [face.person or "unknown" for face in result.faces]))
 
 
 def photos_in(paths: Sequence[str | Path]) -> list[Path]:

@@ -183,7 +183,7 @@ class _Watcher:
 
     def draw(self, film: FilmWriter, frame: Frame, tracked: Sequence[tuple[Track, bool]]) -> None:
         """Add a frame with the names that the tracks have so far."""
-        from facewright.report.faces import drawn_boxes
+        from facewright.report.faces import draw_boxes
 
         for track, changed in tracked:
             if changed:
@@ -191,7 +191,7 @@ class _Watcher:
         alive = {track.number for track in self.tracker.tracks}
         self.names = {number: name for number, name in self.names.items() if number in alive}
         labels = [self.names[track.number] for track, _ in tracked]
-        film.add(np.asarray(drawn_boxes(frame.pixels, [track.box for track, _ in tracked], labels)), frame.seconds)
+        film.add(draw_boxes(frame.pixels, [track.box for track, _ in tracked], labels), frame.seconds)
 
     def tell(self, ended: Iterable[Track]) -> None:
         """Identify tracks that have ended."""

@@ -321,7 +321,7 @@ def test_a_list_of_another_set_is_named(tmp_path):
 
 
 def test_more_rows_than_the_limit_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("facewright.data.label_files.parse.__kwdefaults__", {"most": 3})
+    monkeypatch.setattr("facewright.data.text_tables.MOST_ROWS", 3)
     with pytest.raises(DataError, match=r"labels\.csv.* 3 "):
         open_dataset(as_folder(tmp_path, images(FLAT) | {"labels.csv": "path,label\n" + "1.png,a\n" * 4}))
 

@@ -48,8 +48,7 @@ def split_address(address: str) -> tuple[str, dict[str, str]]:
 def with_options(address: str, options: Mapping[str, str | None]) -> str:
     """Return the address that says some options too; None leaves one as it is.
 
-    Raises:
-        UsageError: the address says another value.
+    Raises UsageError: the address says another value.
 
     >>> with_options("faces.npz", {"colour-order": "bgr"})
     'faces.npz?colour-order=bgr'

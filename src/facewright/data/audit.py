@@ -14,7 +14,7 @@ from pydantic import computed_field
 from facewright import records
 from facewright.data.duplicates import NearPairs, near_pairs
 from facewright.data.records import SPLITS as PARTS
-from facewright.data.records import Broken, Dataset, Record
+from facewright.data.records import Broken, Dataset
 from facewright.data.splits import Split, largest_unit, units_by_class
 from facewright.data.store import PixelStore, Statistics
 from facewright.errors import DataError
@@ -93,10 +93,8 @@ class Audit(records.Record):
 
 def audit(store: PixelStore) -> Audit:
     """Audit an opened data set, at any size (near duplicates are compared at 32 px)."""
-    dataset = store.dataset
-    counts = dataset.counts()
-    images = [_image(record, dataset.classes) for record in dataset.records]
-    exact, near = _exact(store.digests, images), _near(near_pairs(store.pixels, store.digests), images)
+    dataset, counts = store.dataset, store.dataset.counts()
+    exact, near = _copies(store, near_pairs(store.pixels, store.digests))
     shares = np.array([count for count in counts.values() if count > 0], np.float64)
     several = len(shares) > 1
     return Audit(
@@ -104,7 +102,7 @@ def audit(store: PixelStore) -> Audit:
         where=dataset.where,
         layout=dataset.layout,
         notes=dataset.notes,
-        images=len(images),
+        images=len(dataset),
         counts=counts,
         sizes=_sizes(store),
         broken=dataset.broken,
@@ -112,32 +110,37 @@ def audit(store: PixelStore) -> Audit:
         near=near,
         imbalance=float(shares.max() / shares.min()) if several else None,
         balance=_evenness(shares) if several else None,
-        statistics=store.statistics(np.arange(len(images))),
-        warnings=tuple(_warnings(store, counts, exact, near)),
+        statistics=store.statistics(np.arange(len(dataset))),
+        warnings=(
+            *_about_classes(store, counts),
+            *about_given_parts(dataset),
+            *_about_files(store),
+            *_about_labels(exact, near),
+            *_about_leakage(exact, near),
+            *_about_copies(exact, near),
+        ),
     )
 
 
 def about_copies(store: PixelStore, near: NearPairs) -> tuple[str, ...]:
     """Tell before training which images are in two classes, and how many repeat another one."""
-    images = [_image(record, store.dataset.classes) for record in store.dataset.records]
-    exact, alike = _exact(store.digests, images), _near(near, images)
-    return (*_about_labels(exact, alike), *_about_copies(exact, alike))
+    copies = _copies(store, near)
+    return (*_about_labels(*copies), *_about_copies(*copies))
 
 
-def _image(record: Record, classes: tuple[str, ...]) -> AuditedImage:
-    return AuditedImage(record.path, None if record.label is None else classes[record.label], record.split)
+Exact = tuple[ExactDuplicates, ...]
+Near = tuple[NearDuplicate, ...]
 
 
-def _exact(digests: tuple[str, ...], images: list[AuditedImage]) -> tuple[ExactDuplicates, ...]:
+def _copies(store: PixelStore, found: NearPairs) -> tuple[Exact, Near]:
+    names: dict[int | None, str] = dict(enumerate(store.dataset.classes))
+    images = [AuditedImage(one.path, names.get(one.label), one.split) for one in store.dataset.records]
     groups: dict[str, list[AuditedImage]] = defaultdict(list)
-    for digest, image in zip(digests, images, strict=True):
+    for digest, image in zip(store.digests, images, strict=True):
         groups[digest].append(image)
-    return tuple(ExactDuplicates(images=tuple(group)) for group in groups.values() if len(group) > 1)
-
-
-def _near(found: NearPairs, images: list[AuditedImage]) -> tuple[NearDuplicate, ...]:
+    exact = tuple(ExactDuplicates(images=tuple(group)) for group in groups.values() if len(group) > 1)
     rows = zip(found.pairs.tolist(), found.similarity.tolist(), found.mirrored.tolist(), strict=True)
-    return tuple(NearDuplicate(images[i], images[j], round(similar, 4), flip) for (i, j), similar, flip in rows)
+    return exact, tuple(NearDuplicate(images[i], images[j], round(like, 4), flip) for (i, j), like, flip in rows)
 
 
 def _sizes(store: PixelStore) -> SizeTable:
@@ -152,19 +155,6 @@ def _evenness(counts: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float:
     """Entropy of the shares over log(number of classes)."""
     shares = counts / counts.sum()
     return float(-(shares * np.log(shares)).sum() / math.log(len(shares)))
-
-
-def _warnings(
-    store: PixelStore, counts: dict[str, int], exact: tuple[ExactDuplicates, ...], near: tuple[NearDuplicate, ...]
-) -> list[str]:
-    return [
-        *_about_classes(store, counts),
-        *about_given_parts(store.dataset),
-        *_about_files(store),
-        *_about_labels(exact, near),
-        *_about_leakage(exact, near),
-        *_about_copies(exact, near),
-    ]
 
 
 def _about_classes(store: PixelStore, counts: dict[str, int]) -> list[str]:
@@ -204,7 +194,7 @@ def _about_files(store: PixelStore) -> list[str]:
     return said
 
 
-def _about_labels(exact: tuple[ExactDuplicates, ...], near: tuple[NearDuplicate, ...]) -> list[str]:
+def _about_labels(exact: Exact, near: Near) -> list[str]:
     said = [
         f"the same image is in {_joined(sorted({repr(image.label) for image in group.images}))}: "
         + _joined([image.path for image in group.images])
@@ -221,7 +211,7 @@ def _about_labels(exact: tuple[ExactDuplicates, ...], near: tuple[NearDuplicate,
     return [*said[:NAMED], f"and {hidden} more images in two classes"] if hidden > 0 else said
 
 
-def _about_leakage(exact: tuple[ExactDuplicates, ...], near: tuple[NearDuplicate, ...]) -> list[str]:
+def _about_leakage(exact: Exact, near: Near) -> list[str]:
     said = []
     leaks = [_joined([f"{image.path} ({image.split})" for image in one.images]) for one in exact if one.across_splits]
     if leaks:
@@ -236,7 +226,7 @@ def _about_leakage(exact: tuple[ExactDuplicates, ...], near: tuple[NearDuplicate
     return said
 
 
-def _about_copies(exact: tuple[ExactDuplicates, ...], near: tuple[NearDuplicate, ...]) -> list[str]:
+def _about_copies(exact: Exact, near: Near) -> list[str]:
     said = []
     spare = sum(len(group.images) - 1 for group in exact)
     if spare:

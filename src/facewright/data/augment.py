@@ -48,10 +48,8 @@ Step = Callable[[Image.Image], Image.Image]
 def draws(seed: int, epoch: int, images: NDArray[np.int64]) -> NDArray[np.float32]:
     """Draw the random numbers of the images at these positions: the same whatever the batch, the worker or the process.
 
-    Every augmentation of an image gets the same ones, so that switching one part of it off leaves the others.
-
-    Returns:
-        (B, K) float32, uniform in [0, 1), independent.
+    (B, K) float32, uniform in [0, 1), independent. Every augmentation of an image gets the same ones, so that switching
+    one part of it off leaves the others.
     """
     words = random_words(Stream.AUGMENT, seed, epoch, images, _SLOTS)
     return (words >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-24)
@@ -104,10 +102,7 @@ def _augmented(batch: Tensor, uniforms: NDArray[np.float64], augment: Augment, s
 def affine(uniforms: NDArray[np.float64], augment: Augment, tallness: float) -> NDArray[np.float64]:
     """From the coordinates of the result to those of the image, both in [-1, 1] from edge to edge, without mirroring.
 
-    Args:
-        uniforms: (K, B). tallness: height / width of the image, so that a rotation stays one in any of them.
-    Returns:
-        (B, 2, 3): rotation @ scale and shift.
+    Of uniforms (K, B) and height / width of the images: (B, 2, 3), rotation @ scale and shift.
     """
     width, height = _crop_sides(uniforms, augment, tallness)
     zoom = 1.0 + augment.zoom * _signed(uniforms[_ZOOM])
@@ -138,10 +133,7 @@ def resize(batch: Tensor, height: int, width: int) -> Tensor:
 def normalise(batch: Tensor, spec: InputSpec, out: Tensor | None = None) -> Tensor:
     """A network's input: (pixel / 255 - mean) / std, channels in the network's order, written to `out` where given.
 
-    Args:
-        batch: (B, 3, H, W) uint8, RGB.
-    Returns:
-        (B, 3, H, W) float32 in channels_last memory.
+    (B, 3, H, W) uint8, RGB → (B, 3, H, W) float32 in channels_last memory.
     """
     rows = batch.permute(0, 2, 3, 1)  # (B, H, W, 3)
     order = (0, 1, 2)
@@ -308,11 +300,7 @@ def _column(values: NDArray[Any], device: torch.device) -> Tensor:
 
 
 def _degrade(batch: Tensor, uniforms: NDArray[np.float64], augment: Augment) -> None:
-    """Degrade some images of a batch (B, 3, H, W) uint8 in place, in the order of a camera.
-
-    Args:
-        uniforms: (10, B) in [0, 1).
-    """
+    """Degrade some images of a batch (B, 3, H, W) uint8 in place by (10, B) draws, in the order of a camera."""
     for image, row in zip(batch, uniforms.T, strict=True):
         steps = _steps(row, augment, image.shape[1:])
         if not steps:

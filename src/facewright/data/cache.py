@@ -179,10 +179,9 @@ def index_of(
 
 
 def read_index(folder: Path, records: int | None = None) -> Index | None:
-    """Return the index of a store; None where there is none or it is not whole (cut file, other format, other length).
+    """Return the index of a store; None where there is none or it is not whole (cut file, other format).
 
-    Args:
-        records: how many it must account for, readable or broken; None for any number.
+    Nor where it does not account for so many records, readable or broken.
     """
     try:
         index = read_json(folder / "index.json", Index, limit=_INDEX_BYTES)

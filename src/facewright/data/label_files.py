@@ -95,9 +95,7 @@ def _name_lines(path: str) -> list[str]:
     return [f"{number}={line}" for number, line in enumerate(lines)]
 
 
-def read_label_table(
-    name: str, content: bytes, columns: str | None = None, tree: Tree | None = None
-) -> LabelTable | None:
+def read_label_table(name: str, content: bytes, columns: str | None, tree: Tree) -> LabelTable | None:
     """Understand a text as a label file; None where it is none: it names no image and nothing was chosen.
 
     Args:
@@ -106,7 +104,7 @@ def read_label_table(
     Raises:
         DataError: it is a label file, but its columns are in doubt; shows three rows and what to type.
     """
-    called = name if tree is None else called_in(tree, name)
+    called = f"{tree.where}/{name}" if tree.whole else tree.where
     table = parse(decode(content, called), called)
     if not table.rows:
         return None
@@ -127,7 +125,7 @@ def _folded(name: str) -> str:
     return re.sub(r"[\s-]+", "_", name.strip().casefold())
 
 
-def _with_header(name: str, table: TextTable, chosen: Mapping[str, str], tree: Tree | None) -> LabelTable:
+def _with_header(name: str, table: TextTable, chosen: Mapping[str, str], tree: Tree) -> LabelTable:
     written, rows = table.rows[0][1], table.rows[1:]
     header = [_folded(column) for column in written]
     taken: dict[str, list[int]] = {role: [] for role in ROLES}
@@ -159,7 +157,7 @@ def _column(table: TextTable, header: Sequence[str], column: str) -> int:
     raise UnknownName(f"column of {table.name}", column, [*table.rows[0][1], "1", str(len(table.rows[0][1]))])
 
 
-def _without_header(name: str, table: TextTable, chosen: Mapping[str, str], tree: Tree | None) -> LabelTable | None:
+def _without_header(name: str, table: TextTable, chosen: Mapping[str, str], tree: Tree) -> LabelTable | None:
     width = len(table.rows[0][1])
     roles = {role: _column(table, (), column) for role, column in chosen.items()}
     if not roles:
@@ -173,17 +171,17 @@ def _without_header(name: str, table: TextTable, chosen: Mapping[str, str], tree
     return LabelTable(name, table, table.rows, roles, others)
 
 
-def _are_images(rows: Sequence[Row], column: int, name: str, tree: Tree | None) -> bool:
+def _are_images(rows: Sequence[Row], column: int, name: str, tree: Tree) -> bool:
     """Tell whether most of the first values of a column name images."""
     values = [values[column] for _, values in rows[:50] if column < len(values)]
     named = [value != "" and (is_image(value) or is_listed(value, name, tree)) for value in values]
     return bool(named) and 2 * sum(named) > len(named)
 
 
-def is_listed(value: str, name: str, tree: Tree | None) -> bool:
+def is_listed(value: str, name: str, tree: Tree) -> bool:
     """Tell whether a value of the text called `name` is an image of the tree."""
     try:
-        return tree is not None and bool(value) and not escapes(value) and tree.find(value, folder_of(name)) is not None
+        return value != "" and not escapes(value) and tree.find(value, folder_of(name)) is not None
     except DataError:  # several fit
         return True
 
@@ -194,11 +192,6 @@ def _check_slips(table: TextTable, others: Mapping[str, int], roles: Mapping[str
         near = difflib.get_close_matches(_folded(column), ROLES["split"], n=1, cutoff=_LIKE)
         if near and "split" not in roles:
             raise doubt(table, f"the column {column!r} may be meant as {near[0]!r}")
-
-
-def called_in(tree: Tree, name: str) -> str:
-    """Return what errors call a text of a tree."""
-    return f"{tree.where}/{name}" if tree.whole else tree.where
 
 
 def doubt(table: TextTable, why: str) -> DataError:

@@ -29,13 +29,10 @@ MOST_LINE = 2**22  # bytes of one row: 1,000 x 1,000 pixels
 
 @dataclass(frozen=True)
 class Layout:
-    """One way in which a data set lies on a disk.
-
-    recognizes: gives the reason why a tree is one, or None. read: makes a data set of it.
-    """
+    """One way in which a data set lies on a disk."""
 
     name: str
-    recognizes: Callable[[Tree], str | None]
+    recognizes: Callable[[Tree], str | None]  # gives the reason why a tree is one, or None
     read: Callable[[Tree, Options], Dataset]
 
 
@@ -131,10 +128,7 @@ def noted(data: Dataset, note: str) -> Dataset:
 
 @dataclass(frozen=True)
 class PixelRows:
-    """Grey pixels written as numbers in the rows of a text file, as FER-2013 has them; read row by row.
-
-    A record's path is the number of its row.
-    """
+    """Grey pixels as numbers in the rows of a text file, as FER-2013 has them; a record's path is its row."""
 
     file: str
     starts: NDArray[np.int64] = field(repr=False)  # (N,) where each row's numbers begin

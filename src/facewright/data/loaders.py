@@ -66,22 +66,18 @@ class _Job:
 class Loader:
     """Make the batches of a plan.
 
-    Args:
-        spec: mean, std and colour order of the network's input. augment: None only resizes. size: of the input, px.
-        workers: threads that prepare batches ahead. 0 prepares each when it is asked for: the right number where
-            training itself uses all the cores. Several pay where the network is on a GPU and the pixels are not.
-        device: where the batches go: as uint8, from pinned memory, without waiting; they are normalised there.
-    Raises:
-        UsageError: a size below 1 or a negative number of workers.
+    Several workers pay where the network is on a GPU and the pixels are not; 0 prepares each batch when it is asked
+    for: the right number where training itself uses all the cores. Raises UsageError: a size below 1 or a negative
+    number of workers.
     """
 
     store: ImageStore
-    spec: InputSpec
-    augment: Augment | None
-    size: int
+    spec: InputSpec  # mean, std and colour order of the network's input
+    augment: Augment | None  # None only resizes
+    size: int  # of the input, px
     seed: int
-    workers: int = 0
-    device: torch.device = CPU
+    workers: int = 0  # threads that prepare batches ahead
+    device: torch.device = CPU  # batches go there as uint8, from pinned memory, without waiting; normalised there
     _buffers: _Buffers = field(default_factory=lambda: _Buffers(), init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -201,11 +197,7 @@ BLOCK = 4096  # images moved at once
 
 
 class ResidentStore:
-    """Some rows of a store on a device; what a loader needs of a store.
-
-    Args:
-        rows: (N,) those that batches are made of, ascending.
-    """
+    """Some rows of a store (N,), ascending, on a device; what a loader needs of a store."""
 
     def __init__(self, store: ImageStore, rows: NDArray[np.int64], device: torch.device) -> None:
         self.store, self.rows, self.device = store, rows, device

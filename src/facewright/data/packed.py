@@ -171,12 +171,9 @@ def open_archive(path: Path) -> Tree:
 
 
 def open_tars(paths: Sequence[Path], root: Path | None = None, limits: ArchiveLimits = LIMITS) -> Tree:
-    """Return the tree in one tar, or in several that are parts of one set.
+    """Return the tree in one tar, or in several in `root`, the images of each below its name without suffix.
 
-    Args:
-        root: the folder of several; each one's images are then below its name without suffix.
-    Raises:
-        BadArchive: see the top of this file; names the entry and says why.
+    Raises BadArchive: see the top of this file; names the entry and says why.
     """
     names: dict[str, bool] = {}
     runs: dict[str, tuple[int, ...]] = {}

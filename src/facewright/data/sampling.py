@@ -285,8 +285,7 @@ class _Crowd:
 def class_weights(labels: NDArray[np.int64], classes: int) -> NDArray[np.float64]:
     """Compute what a mistake costs by class, (C,) > 0: inversely as frequent as the class, on average 1.
 
-    Raises:
-        UsageError: a label outside 0 … C - 1, or a class without images.
+    Raises UsageError: a label outside 0 … C - 1, or a class without images.
 
     >>> class_weights(np.array([0, 0, 0, 1]), classes=2).tolist()
     [0.5, 1.5]

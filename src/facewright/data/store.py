@@ -70,24 +70,15 @@ class Statistics:
 
 @dataclass(frozen=True)
 class PixelStore:
-    """The decoded images of one dataset at one size.
+    """The decoded images of one dataset at one size."""
 
-    Attributes:
-        dataset: the readable records; `dataset.broken` names the others.
-        spec: size and rule of fitting (mean and std play no part: the pixels are raw).
-        pixels: (N, H, W, 3) uint8 RGB, read-only mapped memory, or decoded when they are read; row i is
-            dataset.records[i].
-        digests: (N,) pixel digests of the images before fitting; equal pixels, equal digest.
-        sizes: (N, 2) height and width of the images in their files, upright.
-        folder: where it lies in the cache.
-    """
-
-    dataset: Dataset
-    spec: InputSpec
+    dataset: Dataset  # the readable records; `dataset.broken` names the others
+    spec: InputSpec  # size and rule of fitting (mean and std play no part: the pixels are raw)
+    # (N, H, W, 3) uint8 RGB, mapped memory, or decoded when they are read; row i is dataset.records[i]
     pixels: np.memmap[tuple[int, int, int, int], np.dtype[np.uint8]] | EncodedPixels
-    digests: tuple[str, ...]
-    sizes: NDArray[np.int64]
-    folder: Path
+    digests: tuple[str, ...]  # (N,) pixel digests of the images before fitting; equal pixels, equal digest
+    sizes: NDArray[np.int64]  # (N, 2) height and width of the images in their files, upright
+    folder: Path  # where it lies in the cache
 
     @classmethod
     def open(
@@ -146,11 +137,7 @@ class PixelStore:
         return cls(readable, spec, pixels, index.digests, np.asarray(index.sizes, np.int64), folder)
 
     def batch(self, indices: NDArray[np.int64]) -> torch.Tensor:
-        """Gather some images; the gather is the only copy. Raises IndexError.
-
-        Returns:
-            (B, 3, H, W) uint8, channels_last in memory: a permuted view of the gathered (B, H, W, 3).
-        """
+        """Gather some images, (B, 3, H, W) uint8, channels_last: a view of the only copy. Raises IndexError."""
         import torch  # here, so that `facewright inspect` and `facewright cache` need not wait for it to load
 
         return torch.from_numpy(self.rows(indices)).permute(0, 3, 1, 2)

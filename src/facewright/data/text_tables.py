@@ -10,15 +10,15 @@ import codecs
 import csv
 import io
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from facewright.data.addresses import parse_query
-from facewright.data.image_records import reason_of
 from facewright.errors import DataError, UnknownName, UsageError
 from facewright.files import read_limited
 
@@ -39,10 +39,10 @@ class TextTable:
     rows: list[Row]
     mark: str  # what stands between two values; " " for any space
 
-    def named_rows(self, header: Sequence[str], rows: Sequence[Row] | None = None) -> list[tuple[int, dict[str, str]]]:
+    def named_rows(self, header: Sequence[str], rows: Sequence[Row]) -> list[tuple[int, dict[str, str]]]:
         """Return (line number, column → value) pairs. Raises DataError where a row has another number of values."""
         found = []
-        for line, values in self.rows if rows is None else rows:
+        for line, values in rows:
             if len(values) != len(header):
                 raise DataError(f"{self.name}: line {line}: expected {len(header)} values, got {len(values)}")
             found.append((line, dict(zip(header, values, strict=True))))
@@ -52,18 +52,15 @@ class TextTable:
 def read_text(path: Path, what: str) -> str:
     """Return the text of a file. Raises DataError where it is not there, too large or not UTF-8."""
     try:
-        return text_of(read_limited(path, error=DataError, limit=MOST_BYTES))
+        return decode(read_limited(path, error=DataError, limit=MOST_BYTES), str(path))
     except DataError as error:
         raise DataError(f"{error}; expected {what}") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: expected {what} in UTF-8; it cannot be read ({reason_of(error)})") from error
 
 
 def text_of(content: bytes, errors: str = "strict") -> str:
     """Return the text of bytes in UTF-8, or in UTF-16 that says so, as spreadsheets save it; lines end with \\n.
 
-    Raises:
-        UnicodeDecodeError: they are neither.
+    Raises UnicodeDecodeError: they are neither.
 
     >>> text_of(b"a,b\\r1,2"), text_of("a".encode("utf-16"))
     ('a,b\\n1,2', 'a')
@@ -87,39 +84,27 @@ def decode(content: bytes, name: str) -> str:
     return text
 
 
-def parse(text: str, name: str, *, most: int = MOST_ROWS) -> TextTable:
+def parse(text: str, name: str) -> TextTable:
     """Split a text into rows and values.
 
     The mark is the one of , ; and tab that parts the first lines into equally many values; else any space. Raises
-    DataError: a quote that never ends, or more rows than `most`.
+    DataError: a quote that never ends, or too many rows.
     """
     mark = mark_of(text, name)
+    reader = csv.reader(io.StringIO(text), delimiter=mark, strict=True, skipinitialspace=True)
+    lines: Iterable[Row] = ((reader.line_num, [value.strip() for value in values]) for values in reader)
     if mark == " ":
         lines = ((number, line.split()) for number, line in enumerate(text.splitlines(), 1))
-        rows = list(_limited((row for row in lines if row[1]), name, most))
-        widths = {len(values) for _, values in rows}
-        if len(widths) > 1 and min(widths) > 1:  # a path may hold spaces
-            rows = [(number, _rejoined(values, min(widths))) for number, values in rows]
-        return TextTable(name, rows, mark)
-    reader = csv.reader(io.StringIO(text), delimiter=mark, strict=True, skipinitialspace=True)
-    lines = ((reader.line_num, [value.strip() for value in values]) for values in reader)
     try:
-        return TextTable(name, list(_limited((row for row in lines if any(row[1])), name, most)), mark)
+        rows = list(islice((row for row in lines if any(row[1])), MOST_ROWS + 1))
     except csv.Error as error:
         raise DataError(f"{name}: line {reader.line_num}: cannot be read as a table ({error})") from error
-
-
-def _limited(rows: Iterator[Row], name: str, most: int) -> Iterator[Row]:
-    for count, row in enumerate(rows):
-        if count >= most:
-            raise DataError(f"{name}: has more than {most:,} rows, which is the limit")
-        yield row
-
-
-def _rejoined(values: list[str], width: int) -> list[str]:
-    """The first values as one, so that `width` are left."""
-    first = len(values) - width + 1
-    return [" ".join(values[:first]), *values[first:]]
+    if len(rows) > MOST_ROWS:
+        raise DataError(f"{name}: has more than {MOST_ROWS:,} rows, which is the limit")
+    width = min((len(values) for _, values in rows), default=0)
+    if mark == " " and width > 1:  # a path may hold spaces
+        rows = [(line, [" ".join(values[: 1 - width]), *values[1 - width :]]) for line, values in rows]
+    return TextTable(name, rows, mark)
 
 
 def mark_of(text: str, name: str) -> str:

@@ -108,16 +108,11 @@ def _pixels() -> int:
 
 @dataclass(frozen=True)
 class Limits:
-    """The largest image that is decoded.
+    """The largest image that is decoded."""
 
-    pixels: height times width that are decoded; 50 million, or as `FACEWRIGHT_MAX_MEGAPIXELS` says.
-    bytes: of the file.
-    reducible: times `pixels` that a JPEG may declare, which is then decoded at a reduced size.
-    """
-
-    pixels: int = field(default_factory=_pixels)
-    bytes: int = 64 * 2**20
-    reducible: int = 5
+    pixels: int = field(default_factory=_pixels)  # height times width: 50 million, or FACEWRIGHT_MAX_MEGAPIXELS
+    bytes: int = 64 * 2**20  # of the file
+    reducible: int = 5  # times `pixels` that a JPEG may declare, which is then decoded at a reduced size
 
 
 def decode(
@@ -292,12 +287,9 @@ def _add_scan(scans: Scans, body: bytes) -> None:
 
 
 def jpeg_reduction(width: int, height: int, at_least: int | None, pixels: int) -> int:
-    """Choose the divisor (1, 2, 4 or 8) of the size at which a JPEG is decoded.
+    """Choose the divisor (1, 2, 4 or 8) of the size at which a JPEG is decoded, by the arguments of `read`.
 
-    Args:
-        width, height: in the file.
-        at_least: pixels that the shorter side keeps; None asks for the full size.
-        pixels: the limit for the decoded image, which comes first.
+    What is decoded has `pixels` at most; that comes first.
     """
     chosen = 1
     for divisor in (2, 4, 8):

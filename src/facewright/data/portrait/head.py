@@ -1,6 +1,5 @@
 """Pen and head: filled shapes, smooth at any size; points on the face → pixels, under yaw, pitch and roll.
 
-
 Each level of the head is taken as a circle as wide as the face there, the lower ones moved forward towards the chin.
 Turning the head moves a point along its circle, so that features near the edge narrow and vanish, and what stands
 out (nose, glasses, visor) moves further than what lies flat.
@@ -76,10 +75,7 @@ class Canvas:
         self._cover = ImageDraw.Draw(self.mask)
 
     def fill(self, shape: Points, colour: Sequence[float] | Colour, opacity: float = 1.0) -> None:
-        """Fill an (n, 2) outline in pixels with a colour in [0, 255].
-
-        What is not opaque (opacity below 1) tints what is there and adds nothing to the mask.
-        """
+        """Fill an (n, 2) outline in pixels; what is not opaque tints what is there and adds nothing to the mask."""
         corners = shape.ravel().tolist()
         red, green, blue = colour
         if opacity >= 1.0:
@@ -119,11 +115,7 @@ class HeadPose:
         return np.asarray(flat @ self._roll * self.unit + self._origin)
 
     def flat(self, points: ArrayLike, lift: ArrayLike = 0.0) -> Points:
-        """(n, 2) points on the face, seen from the front, → where they lie once it has turned and nodded.
-
-        Args:
-            lift: how far each stands out of the face.
-        """
+        """(n, 2) points on the face, from the front, standing out by `lift` → where they lie once it has turned."""
         p: Points = np.asarray(points, np.float64)
         x, y = p[:, 0], p[:, 1]
         share = x / np.maximum(np.interp(y, self._levels, self._widths), 0.05)
@@ -151,11 +143,7 @@ class HeadPose:
         return np.asarray(y * self._cos_pitch + (z - 0.3) * self._sin_pitch)
 
     def silhouette(self, y: ArrayLike, side: float, grow: ArrayLike = 0.0, back: float = 0.0) -> Points:
-        """The edge of the head at these heights, left (side −1) or right (+1), grown outwards, → flat.
-
-        Args:
-            back: how far behind the ears the edge lies; turning moves it the other way.
-        """
+        """The edge of the head at heights, left (side −1) or right (+1), grown, `back` behind the ears, → flat."""
         level = np.asarray(y, np.float64)
         x = side * (self.width(level) + np.asarray(grow)) + (_forward(level) - back) * self._sin_yaw
         return np.stack([x, self._nod(level, _forward(level) * self._cos_yaw - back)], axis=1)

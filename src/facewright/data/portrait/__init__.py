@@ -42,7 +42,7 @@ def draw_face(
 def draw_person(
     identity: Identity, moment: Moment, shown: Attributes, stream: RandomStream, size: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """A person, lit, on black: (size, size, 3) in [0, 255], and the share of each pixel that is covered, (size, size)."""
+    """A person, lit, on black, (size, size, 3) in [0, 255], and the covered share of each pixel, (size, size)."""
     times = max(2, -(-256 // size))  # drawn this many times larger, then reduced
     canvas = Canvas(size * times)
     head = HeadPose(identity, moment, canvas.side)

@@ -14,7 +14,7 @@ from safetensors.torch import load, save
 
 from facewright import models
 from facewright.errors import UnknownName, UsageError
-from facewright.models import catalog, families, plain_cnn
+from facewright.models import catalog, early_networks, families
 from facewright.models.summary import summarize
 from facewright.models.weight_matching import match_weights
 
@@ -22,7 +22,7 @@ EVERY = catalog.names()
 
 
 def test_a_new_family_is_one_module_and_one_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = Path(plain_cnn.__file__).read_text(encoding="utf-8").replace("plain_cnn", "newest_cnn")
+    source = Path(early_networks.__file__).read_text(encoding="utf-8").replace("plain_cnn", "newest_cnn")
     (tmp_path / "newest.py").write_text(source, encoding="utf-8")
     monkeypatch.setattr(models, "__path__", [*models.__path__, str(tmp_path)])
     row = replace(

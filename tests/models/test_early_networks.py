@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from facewright.models import catalog
 from facewright.models.capsnet import CLASS_WIDTH, PRIMARY_WIDTH, ClassCapsules, PrimaryCapsules, route
-from facewright.models.lenet import PartialConvolution, ScaledTanh, Subsampling
+from facewright.models.early_networks import PartialConvolution, ScaledTanh, Subsampling
 from facewright.specs import CAPSULE_SCALE
 
 # Table I of LeCun et al. 1998, column by column: the maps of S2 that a map of C3 reads.

@@ -19,8 +19,8 @@ from torch import Tensor
 from facewright import bundle
 from facewright.errors import UnknownName, UsageError, WeightsError
 from facewright.input_spec import InputSpec
-from facewright.models import catalog, conversion, released, weight_files
-from facewright.models.weight_files import read_weights
+from facewright.models import catalog, conversion, released
+from facewright.models.conversion import read_weights
 from facewright.models.weights import PretrainedWeights, get_weights, load_into, open_weights, parse_model
 
 NAME, CLASSES = "mobilenet_v1_x0_25", 7
@@ -238,10 +238,10 @@ def test_no_change_of_a_byte_is_anything_but_read_or_refused(tmp_path: Path) -> 
 
 def test_other_limits(tmp_path: Path, state: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
     file = written(tmp_path / "net.safetensors", state)
-    monkeypatch.setattr(weight_files, "MOST_TENSORS", 5)
+    monkeypatch.setattr(conversion, "MOST_TENSORS", 5)
     with pytest.raises(WeightsError, match="tensors; the limit is 5"):
         open_weights(NAME, file)
-    monkeypatch.setattr(weight_files, "MOST_BYTES", 1000)
+    monkeypatch.setattr(conversion, "MOST_BYTES", 1000)
     with pytest.raises(WeightsError, match="bytes; the limit is 1,000"):
         open_weights(NAME, file)
 

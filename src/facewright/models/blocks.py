@@ -51,8 +51,7 @@ class Model(nn.Module):
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
-        scores: Tensor = self.get_submodule(self.classifier_name)(self.forward_features(x))
-        return scores
+        return self.get_submodule(self.classifier_name)(self.forward_features(x))
 
     def stages(self) -> tuple[Stage, ...]:
         """Return the outline that tables and drawings follow."""
@@ -184,7 +183,7 @@ class ResidualNetwork(Model):
         depths: blocks of each layer.
     """
 
-    classifier_name: ClassVar[str] = "fc"
+    classifier_name = "fc"
     layer1: nn.Sequential
     layer2: nn.Sequential
     layer3: nn.Sequential

@@ -15,7 +15,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import safetensors.torch
 import torch
@@ -37,7 +37,7 @@ class Bridged(Model):
         network: (B, 3, H, W) -> (B, F). width: F.
     """
 
-    classifier_name: ClassVar[str] = "classifier"
+    classifier_name = "classifier"
 
     def __init__(self, network: nn.Module, width: int, classes: int) -> None:
         super().__init__()
@@ -46,8 +46,7 @@ class Bridged(Model):
         self.classifier = nn.Linear(width, classes)
 
     def forward_features(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, F)
-        features: Tensor = self.network(x)
-        return features
+        return self.network(x)
 
     def stages(self) -> tuple[Stage, ...]:
         """Each module of the backbone, by its name there, in its order; then the classifier."""

@@ -14,8 +14,6 @@ to 20 x 20 points; there is no decoder. There is one stem, its own; every size f
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor, nn
 
@@ -64,7 +62,7 @@ class ClassCapsules(nn.Linear):
 
 
 class CapsNet(Model):
-    classifier_name: ClassVar[str] = "classes"
+    classifier_name = "classes"
     feature_width = PRIMARY * PRIMARY_WIDTH
 
     def __init__(self, name: str, classes: int, stem: Stem = "imagenet") -> None:

@@ -43,7 +43,7 @@ class Facts:
     parameters: int  # with 1,000 classes and the imagenet stem
     source: str  # who published that count
     native_size: int  # px: side of the images the paper trained on
-    flops: int  # one native image, 1,000 classes, a multiply-add = 2; checked against `summary.count_flops` by a test
+    flops: int  # one native image, 1,000 classes, a multiply-add = 2; checked against `summary.summarize` by a test
     stems: tuple[Stem, ...] = STEMS
     smallest_side: int = SMALLEST_SIDE  # px
 

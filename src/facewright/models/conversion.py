@@ -1,8 +1,9 @@
-"""A public `.pth` made into safetensors: the one place of this package where a pickle is opened.
+"""Tensors out of a file that anyone may have made: safetensors, checked before and after; a `.pth` converted to it.
 
-It is opened by PyTorch's restricted reader (`weights_only=True`), which knows tensors and plain containers and calls
-nothing that the file names; a test of the source allows this one call and no other. Nothing calls `convert` but the
-commands `weights get` and `weights convert`.
+Here is the one place of this package where a pickle is opened: by PyTorch's restricted reader (`weights_only=True`),
+which knows tensors and plain containers and calls nothing that the file names; a test of the source allows this one
+call and no other. Nothing calls `convert` but `weights get` and `weights convert`. What a file is, is told by its
+content and not by its name.
 """
 
 from __future__ import annotations
@@ -10,17 +11,19 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
 
 from facewright.errors import WeightsError
-from facewright.files import write_atomic
-from facewright.models.weight_files import MOST_BYTES, as_numbers, looks_pickled, read_weights, sha256_of
-from facewright.models.weight_matching import MatchedWeights, match_weights
+from facewright.files import not_the_file, write_atomic
+from facewright.models.downloads import MOST_BYTES, sha256_of
+from facewright.models.weight_matching import COUNTER, MatchedWeights, match_weights
 
 METADATA = "facewright.weights"
 WRAPPED = ("state_dict", "model", "model_state_dict", "model_state", "params")  # where trainers keep the parameters
@@ -90,3 +93,102 @@ def _parameters(content: Any, source: Path) -> dict[str, Tensor]:
     if odd is not None:
         raise WeightsError(f"{source}: {odd!r} is no tensor; expected a table of parameters (a state dict)")
     return {str(name): value for name, value in content.items()}
+
+
+MOST_HEADER = 16 * 2**20  # bytes; 700 tensors take about 80 KB
+MOST_TENSORS = 20_000
+FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """The content of a safetensors file."""
+
+    tensors: Mapping[str, Tensor]  # float32 and, for counters, int64
+    metadata: Mapping[str, str]
+    sha256: str  # of the file, 64 hexadecimal digits
+
+
+def read_weights(path: Path) -> WeightFile:
+    """The tensors of a safetensors file, as float32.
+
+    Raises:
+        WeightsError: no such file, a pickle, no safetensors, cut short, over a limit, or numbers that are none.
+    """
+    _check_beginning(path)
+    try:
+        with safetensors.safe_open(path, framework="pt") as opened:
+            names = list(opened.keys())
+            if len(names) > MOST_TENSORS:
+                raise WeightsError(f"{path}: {len(names):,} tensors; the limit is {MOST_TENSORS:,}")
+            raw = {name: opened.get_tensor(name) for name in names}
+            metadata = opened.metadata() or {}
+    except (safetensors.SafetensorError, OSError, ValueError, RuntimeError, TypeError, KeyError) as error:
+        raise WeightsError(f"{path}: cut short or damaged, or no safetensors file ({error})") from None
+    return WeightFile(as_numbers(raw, str(path)), dict(metadata), sha256_of(path))
+
+
+def as_numbers(raw: Mapping[str, Tensor], path: str) -> dict[str, Tensor]:
+    """Tensors as a network takes them: float32, but the counters of batch norms int64.
+
+    Args:
+        raw: by name.
+        path: for the message.
+    Raises:
+        WeightsError: a tensor of another kind, or one that holds NaN or infinity (float64 beyond float32's range too).
+    """
+    numbers = {}
+    for name, tensor in raw.items():
+        if tensor.dtype == torch.int64 and name.endswith(COUNTER):
+            numbers[name] = tensor
+            continue
+        if tensor.dtype not in FLOATS:
+            raise WeightsError(f"{path}: {name} is {_kind(tensor)}; expected float32, float16, bfloat16 or float64")
+        cast = tensor.to(torch.float32)
+        if not torch.isfinite(cast).all():
+            raise WeightsError(f"{path}: {name} holds NaN or infinity; these weights are broken, nothing was loaded")
+        numbers[name] = cast
+    return numbers
+
+
+def looks_pickled(beginning: bytes) -> bool:
+    """Return True if a file begins as PyTorch's pickles do: a zip, or a pickle of protocol 2 to 5.
+
+    Args:
+        beginning: at least the first four bytes.
+    """
+    return beginning.startswith(b"PK\x03\x04") or (beginning[:1] == b"\x80" and beginning[1:2] in b"\x02\x03\x04\x05")
+
+
+def _check_beginning(path: Path) -> None:
+    """Refuse what cannot be safetensors before the library sees it."""
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such file; expected weights as .safetensors")
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            start = file.read(64)
+            beginning = start[:9]
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read ({error.strerror or error})") from None
+    if size > MOST_BYTES:
+        raise WeightsError(f"{path}: has {size:,} bytes; the limit is {MOST_BYTES:,}")
+    header = int.from_bytes(beginning[:8], "little")
+    if len(beginning) == 9 and header <= MOST_HEADER and beginning[8:] == b"{":
+        if header + 8 > size:
+            raise WeightsError(f"{path}: cut short: its header alone has {header:,} bytes, the whole file {size:,}")
+        return
+    if path.suffix.lower() == ".onnx":
+        raise WeightsError(f"{path}: an exported graph holds no PyTorch weights; use the .safetensors it was made of")
+    if looks_pickled(beginning):
+        raise WeightsError(
+            f"{path}: a pickle (PyTorch's .pth), whatever it is called: reading one can run code, so it is not read"
+            f" here; convert it once: facewright weights convert {path} --model NAME --to OUT.safetensors"
+        )
+    if (instead := not_the_file(start)) is not None:
+        raise WeightsError(f"{path}: {instead}")
+    raise WeightsError(f"{path}: no safetensors file; expected a header of at most {MOST_HEADER:,} bytes")
+
+
+def _kind(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")

@@ -14,7 +14,6 @@ Deviation: `stem` chooses how much of the image the first layers throw away, as 
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -46,8 +45,7 @@ class DenseLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:  # (B, inputs, H, W) -> (B, growth, H, W)
         x = self.conv1(self.relu1(self.norm1(x)))
-        new: Tensor = self.conv2(self.relu2(self.norm2(x)))
-        return new
+        return self.conv2(self.relu2(self.norm2(x)))
 
 
 class DenseBlock(nn.Module):
@@ -76,7 +74,7 @@ class Transition(nn.Sequential):
 
 
 class DenseNet(Model):
-    classifier_name: ClassVar[str] = "classifier"
+    classifier_name = "classifier"
 
     def __init__(self, name: str, classes: int, stem: Stem = "imagenet") -> None:
         super().__init__()

@@ -16,7 +16,6 @@ The smallest side is 103 px: below, the last halving has no point left. There is
 from __future__ import annotations
 
 from itertools import islice
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -63,7 +62,7 @@ def _filled(x: Tensor, channels: int, height: int, width: int) -> Tensor:
 class DlibResNet(Model):
     """Images to class scores; the features are the embedding."""
 
-    classifier_name: ClassVar[str] = "classifier"
+    classifier_name = "classifier"
     feature_width = EMBEDDING
 
     def __init__(self, name: str, classes: int, stem: Stem = "imagenet") -> None:
@@ -84,8 +83,7 @@ class DlibResNet(Model):
 
     def forward_features(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, 128), of any length
         x = self.pool(F.relu(self.bn1(self.conv1(x)), inplace=True))
-        features: Tensor = self.embedding(torch.flatten(self.avgpool(self.blocks(x)), 1))
-        return features
+        return self.embedding(torch.flatten(self.avgpool(self.blocks(x)), 1))
 
     def stages(self) -> tuple[Stage, ...]:
         blocks = iter(self.units_in("blocks"))

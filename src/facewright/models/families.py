@@ -35,7 +35,7 @@ class Family:
     paper: str
     source: str  # of the parameter counts
     counts: Mapping[str, tuple[int, int]]
-    """Name -> parameters as published, and FLOPs of one image of the native size as `count_flops` counts them; with
+    """Name -> parameters as published, and FLOPs of one image of the native size as `summarize` counts them; with
     1,000 classes and the family's first stem (the imagenet stem for the parameters); one multiply-add is 2 FLOPs."""
     native_size: int = 224  # px
     stems: tuple[Stem, ...] = STEMS
@@ -51,7 +51,7 @@ class Family:
 
 FAMILIES = {
     "lenet": Family(
-        network="lenet:LeNet5",
+        network="early_networks:LeNet5",
         paper="LeCun et al. 1998, Proceedings of the IEEE 86(11)",
         source="counted here: the paper's 60,000 before the classifier, and 300 for colour",
         native_size=32,
@@ -59,14 +59,14 @@ FAMILIES = {
         stems=("imagenet",),
     ),
     "alexnet": Family(
-        network="vgg:AlexNet",
+        network="early_networks:AlexNet",
         paper="Krizhevsky 2014, arXiv:1404.5997",
         source="torchvision",
         counts={"alexnet": (61_100_840, 1_428_376_960)},
         stems=("imagenet",),
     ),
     "vgg": Family(
-        network="vgg:VGG",
+        network="early_networks:VGG",
         paper="Simonyan and Zisserman 2015, arXiv:1409.1556",
         source="torchvision",
         counts={
@@ -152,7 +152,7 @@ FAMILIES = {
         },
     ),
     "squeezenet": Family(
-        network="squeezenet:SqueezeNet",
+        network="small_networks:SqueezeNet",
         paper="Iandola et al. 2016, arXiv:1602.07360",
         source="torchvision",
         counts={
@@ -178,7 +178,7 @@ FAMILIES = {
         counts={"mobilenet_v2": (3_504_872, 601_548_544)},
     ),
     "efficientnet": Family(
-        network="efficientnet:EfficientNet",
+        network="mobilenet:EfficientNet",
         paper="Tan and Le 2019, arXiv:1905.11946",
         source="torchvision",
         counts={
@@ -251,7 +251,7 @@ FAMILIES = {
         stems=("imagenet",),
     ),
     "inception_resnet": Family(
-        network="inception_resnet:InceptionResNetV1",
+        network="face_networks:InceptionResNetV1",
         paper="Szegedy et al. 2017, arXiv:1602.07261; Schroff et al. 2015, arXiv:1503.03832",
         source="timesler (facenet-pytorch): 23,482,624 before the classifier",
         native_size=160,
@@ -260,7 +260,7 @@ FAMILIES = {
         smallest_side=75,
     ),
     "iresnet": Family(
-        network="iresnet:IResNet",
+        network="resnet:IResNet",
         paper="Deng et al. 2019, arXiv:1801.07698",
         source="counted from insightface's source, which states none",
         native_size=112,
@@ -272,7 +272,7 @@ FAMILIES = {
         stems=("imagenet",),
     ),
     "mobilefacenet": Family(
-        network="mobilefacenet:MobileFaceNet",
+        network="face_networks:MobileFaceNet",
         paper="Chen et al. 2018, arXiv:1804.07573",
         source="a public file: 1,003,136 before the classifier (the paper: 0.99 M)",
         native_size=112,
@@ -289,7 +289,7 @@ FAMILIES = {
         smallest_side=103,
     ),
     "facenet": Family(
-        network="mobilefacenet:SmallFaceNet",
+        network="face_networks:SmallFaceNet",
         paper="after Schroff et al. 2015, arXiv:1503.03832",
         source="counted here; no published figure",
         native_size=96,
@@ -297,14 +297,14 @@ FAMILIES = {
         stems=("imagenet",),
     ),
     "tinydarknet": Family(
-        network="tinydarknet:TinyDarknet",
+        network="small_networks:TinyDarknet",
         paper="Redmon, pjreddie.com/darknet/tiny-darknet",
         source="counted from darknet's cfg/tiny.cfg; its weights take 4.0 MB",
         counts={"tinydarknet": (1_042_104, 933_128_192)},
         stems=("imagenet",),
     ),
     "pointwise_facenet": Family(
-        network="tinydarknet:PointwiseFaceNet",
+        network="small_networks:PointwiseFaceNet",
         paper="none: a net for small devices",
         source="counted here; no published figure",
         native_size=32,
@@ -312,7 +312,7 @@ FAMILIES = {
         stems=("imagenet",),
     ),
     "patchnet": Family(
-        network="patchnet:PatchNet",
+        network="small_networks:PatchNet",
         paper="none: our own, for scanning photos",
         source="counted here; no published figure",
         native_size=64,
@@ -321,7 +321,7 @@ FAMILIES = {
         smallest_side=36,
     ),
     "plain_cnn": Family(
-        network="plain_cnn:PlainCNN",
+        network="early_networks:PlainCNN",
         paper="none: a baseline of courses",
         source="counted here; no published figure",
         native_size=64,

@@ -18,7 +18,6 @@ convolutions throw away; no stem changes a shape:
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -77,8 +76,7 @@ class Projection(nn.Module):
         self.conv = StandardisedConv2d(inputs, outputs, 1)
 
     def forward(self, x: Tensor) -> Tensor:  # (B, inputs, H, W) -> (B, outputs, H/stride, W/stride)
-        out: Tensor = self.conv(self.pool(x))
-        return out
+        return self.conv(self.pool(x))
 
 
 class Block(nn.Module):
@@ -118,7 +116,7 @@ DEPTHS = {"nfnet_f0": (1, 2, 6, 3), "nfnet_f1": (2, 4, 12, 6)}
 
 
 class NFNet(Model):
-    classifier_name: ClassVar[str] = "head.fc"
+    classifier_name = "head.fc"
     feature_width = FEATURES
 
     def __init__(self, name: str, classes: int, stem: Stem = "imagenet") -> None:

@@ -19,7 +19,6 @@ from __future__ import annotations
 from collections import Counter, OrderedDict
 from dataclasses import dataclass
 from math import log
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -106,12 +105,11 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:  # (B, inputs, H, W) -> (B, width, H/stride, W/stride)
         identity = x if self.proj is None else self.proj(x)
-        joined: Tensor = self.activation(identity + self.f(x))
-        return joined
+        return self.activation(identity + self.f(x))
 
 
 class RegNet(Model):
-    classifier_name: ClassVar[str] = "fc"
+    classifier_name = "fc"
 
     def __init__(self, name: str, classes: int, stem: Stem = "imagenet") -> None:
         super().__init__()

@@ -1,17 +1,11 @@
 """Public weights by name: where they lie, what they are, under which licence, and what their authors say they score.
 
 Those of architectures; face recognizers and detectors, which bring their own graph, are rows of `face_weights`.
-
 Sources and scores: timm's tables of defaults and `results/results-imagenet.csv` (single crop, ImageNet-1k validation),
 pycls and DeiT through the same tables, the README of timesler's facenet-pytorch. Nothing here was measured by us.
-
-A checksum of 64 digits is the whole SHA-256 of the file, as several other projects pin it; one did for resnet34, vgg11,
-mobilenet_v2, wide_resnet50_2 and efficientnet_b4. A shorter one, of 8 or 9 digits, is in the file's
-own name; the whole sum is written beside the file when it came, and holds from then on.
-
-Files that end in `.safetensors` are read as they are; the others (PyTorch's pickles) only by `weights get` and
-`weights convert`, which store safetensors. torchvision's own files are not listed: they come from a package index's
-host; `weights convert` reads one that is there.
+A checksum of 64 digits is the whole SHA-256 of the file, as other projects pin it; a shorter one is in the file's own
+name, and the whole sum is written beside the file when it came. Pickles are read only by `weights get` and `weights
+convert`, which store safetensors.
 """
 
 from __future__ import annotations

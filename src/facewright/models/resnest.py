@@ -40,8 +40,7 @@ class SplitAttention(nn.Module):
         splits = self.relu(self.bn0(self.conv(x))).unflatten(1, (RADIX, -1))  # (B, RADIX, width, H, W)
         pooled = splits.sum(1).mean((2, 3), keepdim=True)  # (B, width, 1, 1)
         scores = self.fc2(self.relu(self.bn1(self.fc1(pooled)))).unflatten(1, (RADIX, -1))
-        weighed: Tensor = (splits * scores.softmax(1)).sum(1)
-        return weighed
+        return (splits * scores.softmax(1)).sum(1)
 
 
 class Bottleneck(nn.Module):
@@ -66,8 +65,7 @@ class Bottleneck(nn.Module):
         identity = x if self.downsample is None else self.downsample(x)
         out = self.relu(self.bn1(self.conv1(x)))
         branch = self.bn3(self.conv3(self.avd_last(self.conv2(out))))
-        joined: Tensor = self.relu(branch + identity)
-        return joined
+        return self.relu(branch + identity)
 
 
 VARIANTS = {  # depths; channels of the first two 3x3 convolutions, the third has twice as many

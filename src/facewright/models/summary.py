@@ -54,19 +54,6 @@ class BlockRow:
     flops: int
 
 
-def count_flops(model: nn.Module, size: int) -> int:
-    """Count floating-point operations for one image, forward only; a multiply-add counts 2.
-
-    Args:
-        size: side of the square RGB image, px.
-    Source: torch.utils.flop_counter: convolutions and matrix products; norms, activations and pools count nothing.
-    """
-    counter = FlopCounterMode(display=False)
-    with counter:
-        _run_on_shapes(model, size)
-    return int(counter.get_total_flops())
-
-
 def summarize(model: nn.Module, size: int) -> ModelSummary:
     """The layers of a model with their shapes, parameters and FLOPs, by forward hooks.
 
@@ -75,6 +62,8 @@ def summarize(model: nn.Module, size: int) -> ModelSummary:
 
     Args:
         size: side of the square RGB image, px.
+    Source: FLOPs by torch.utils.flop_counter: convolutions and matrix products; norms, activations and pools count
+    nothing.
     """
     counter = FlopCounterMode(display=False)
     recorder = _Recorder(counter)
@@ -85,10 +74,8 @@ def summarize(model: nn.Module, size: int) -> ModelSummary:
             stack.callback(module.register_forward_hook(partial(recorder.leave, name, parameters)).remove)
         with counter:
             _run_on_shapes(model, size)
-    rows = tuple(recorder.rows)
-    return ModelSummary(
-        rows, sum(row.parameters for row in rows), int(counter.get_total_flops()), recorder.output_shapes
-    )
+    rows, flops = tuple(recorder.rows), int(counter.get_total_flops())
+    return ModelSummary(rows, sum(row.parameters for row in rows), flops, recorder.output_shapes)
 
 
 def by_block(model: Model, summary: ModelSummary) -> tuple[BlockRow, ...]:

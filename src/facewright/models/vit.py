@@ -10,8 +10,6 @@ mean colour, at its right or lower end. So weights fit every size from 32 px; th
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor, nn
 
@@ -33,8 +31,7 @@ class PatchEmbedding(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, width, ceil(H/16), ceil(W/16))
         bottom, right = (-x.shape[-2] % PATCH, -x.shape[-1] % PATCH)
-        patches: Tensor = self.proj(nn.functional.pad(x, (0, right, 0, bottom)))
-        return patches
+        return self.proj(nn.functional.pad(x, (0, right, 0, bottom)))
 
 
 class Attention(nn.Module):
@@ -50,8 +47,7 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:  # (B, N, width) -> the same shape
         query, key, value = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # (B, heads, N, d)
         read = nn.functional.scaled_dot_product_attention(query, key, value)
-        out: Tensor = self.proj(read.transpose(1, 2).flatten(2))
-        return out
+        return self.proj(read.transpose(1, 2).flatten(2))
 
 
 class Perceptron(nn.Module):
@@ -65,8 +61,7 @@ class Perceptron(nn.Module):
         self.shorthand = f"MLP {4 * width:,}"
 
     def forward(self, x: Tensor) -> Tensor:  # (B, N, width) -> the same shape
-        out: Tensor = self.fc2(self.act(self.fc1(x)))
-        return out
+        return self.fc2(self.act(self.fc1(x)))
 
 
 class Block(nn.Module):
@@ -83,15 +78,14 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:  # (B, N, width) -> the same shape
         x = x + self.attn(self.norm1(x))
-        out: Tensor = x + self.mlp(self.norm2(x))
-        return out
+        return x + self.mlp(self.norm2(x))
 
 
 VARIANTS = {"vit_ti_16": (192, 3), "vit_s_16": (384, 6), "vit_b_16": (768, 12)}  # width, heads
 
 
 class VisionTransformer(Model):
-    classifier_name: ClassVar[str] = "head"
+    classifier_name = "head"
 
     def __init__(self, name: str, classes: int, stem: Stem = "imagenet") -> None:
         super().__init__()
@@ -110,8 +104,7 @@ class VisionTransformer(Model):
         token = self.cls_token.expand(x.shape[0], -1, -1)  # len(x) would fix it in an export
         tokens = torch.cat([token, patches.flatten(2).transpose(1, 2)], 1)  # (B, 1 + rows * columns, width)
         tokens = self.blocks(tokens + positions(self.pos_embed, patches.shape[-2], patches.shape[-1]))
-        features: Tensor = self.norm(tokens[:, 0])
-        return features
+        return self.norm(tokens[:, 0])
 
     def stages(self) -> tuple[Stage, ...]:
         """The outline that tables and drawings follow; "" stands for the class token and the positions."""

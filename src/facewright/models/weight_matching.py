@@ -21,8 +21,8 @@ from torch import Tensor
 from facewright.errors import WeightsError
 from facewright.models import mobilenet, nfnet
 from facewright.models.catalog import create_model, describe
-from facewright.models.weight_files import COUNTER
 
+COUNTER = "num_batches_tracked"  # of batch norms: the only numbers of a network that are no floating point
 LISTED = 8  # names of a kind in a message
 Shape = tuple[int, ...]
 Steps = tuple[tuple[str, str], ...]

@@ -22,10 +22,10 @@ from facewright.input_spec import InputSpec
 from facewright.models import bridge, conversion, released
 from facewright.models.blocks import Model
 from facewright.models.catalog import describe, is_bridged
+from facewright.models.conversion import WeightFile, read_weights
 from facewright.models.downloads import Progress, Remote, fetch, pinned, unchanged
 from facewright.models.face_weights import download_reporter, face_weights, file_of
 from facewright.models.released import Weights, cached_file, expected_input
-from facewright.models.weight_files import WeightFile, read_weights
 from facewright.models.weight_matching import (
     MatchedWeights,
     compare,

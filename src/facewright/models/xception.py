@@ -13,8 +13,6 @@ has four places that halve the side (conv1, block1, block2, block3) and the exit
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor, nn
 
@@ -33,8 +31,7 @@ class SeparableConv2d(nn.Module):
         self.pointwise = nn.Conv2d(inputs, outputs, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:  # (B, inputs, H, W) -> (B, outputs, H, W)
-        out: Tensor = self.pointwise(self.conv1(x))
-        return out
+        return self.pointwise(self.conv1(x))
 
 
 class Block(nn.Module):
@@ -65,7 +62,7 @@ class Block(nn.Module):
 
 
 class Xception(Model):
-    classifier_name: ClassVar[str] = "fc"
+    classifier_name = "fc"
     feature_width = 2048
 
     def __init__(self, name: str, classes: int, stem: Stem = "imagenet") -> None:

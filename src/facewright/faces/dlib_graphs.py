@@ -178,7 +178,7 @@ def _detector(path: Path) -> bytes:
 
 
 def _resnet(path: Path) -> bytes:
-    """`crops` (B, 150, 150, 3) uint8 -> their embeddings (B, 128), of any length; the layers are in `dlib_resnet`."""
+    """`crops` (B, 150, 150, 3) uint8 -> their embeddings (B, 128), of any length; as `face_networks.DlibResNet`."""
     network, depth = read_network(path), sum(blocks for _, blocks in BLOCKS)
     pairs, linear = iter(_pairs(network, 1 + 2 * depth)), network.layers[-1]
     if not isinstance(linear, np.ndarray) or linear.shape[1] != WIDTH:

@@ -26,8 +26,8 @@ from facewright.input_spec import InputSpec
 from facewright.models.blocks import Model, Stage, Unit
 from facewright.models.families import BRIDGED, PRETRAINED
 
-NAME = re.compile(r"[A-Za-z0-9_.]{1,100}")  # of an architecture; nothing that a library could take for an address
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+NAME = re.compile(r"[A-Za-z0-9_.]{1,100}")  # of an architecture; nothing that a library could take for an address
 
 
 class Bridged(Model):

@@ -1,4 +1,4 @@
-"""MobileFaceNet, Inception-ResNet-v1 and the small FaceNet: an aligned face to an embedding, whose length is not 1.
+"""MobileFaceNet, Inception-ResNet-v1, dlib's network and the small FaceNet: a face to an embedding of any length.
 
 MobileFaceNet, 112 px to 128 numbers. Source: Chen, Liu, Gao, Han, "MobileFaceNets: Efficient CNNs for Accurate
 Real-Time Face Verification on Mobile Devices", CCBR 2018 (arXiv:1804.07573), table 1 and section 3.2. Parameter names
@@ -12,6 +12,14 @@ figures 10 to 15; the embedding that replaces its classifier is D. Sandberg's (f
 classifier. From there too: the norms' epsilon of 1e-3, the scale of each kind of block, dropout 0.6 before the
 embedding. Nothing is padded on the way down, so the smallest side is 75 px.
 
+dlib's network, 150 px to 128 numbers, half as wide as ResNet-34, by Davis King (dlib's `dnn_face_recognition_ex`),
+trained so that distances below 0.6 mean one person; 99.38 % on LFW. Blocks as in K. He et al. 2016 (arXiv:1512.03385),
+figure 2, with three habits of dlib's: nothing is padded where the side is halved (150, 72, 35, 17, 8, 4, 2); a shortcut
+that halves is a mean over 2x2 points, and channels it lacks count as zeros; where the mean gives one row and column
+more than the convolutions, the convolutions' are zeros. dlib's file holds norms as a factor and a summand, which
+batch norms of mean 0 and variance 1 are; the biases of the convolutions before them go into the summands. `classifier`
+is ours. The smallest side is 103 px: below, the last halving has no point left.
+
 The small FaceNet: the first layers of FaceNet's NN2 (Schroff, Kalenichenko, Philbin, CVPR 2015, arXiv:1503.03832,
 table 2, down to the second pool); the rest of the table is replaced by a mean over the map, dropout and one linear
 layer. A network to tell faces with and without something (glasses, a mask) when there is little data and no time.
@@ -22,11 +30,15 @@ Each has one stem, its paper's.
 
 from __future__ import annotations
 
+from itertools import islice
+
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from facewright.models.blocks import FixedGrid, Model, Stage, Stem, Unit, initialize_convolutions
 
+DLIB_LEVELS = ((32, 3), (64, 4), (128, 3), (256, 3), (256, 1))  # channels, blocks; all but the first begin by halving
 GRID = 7  # points along a side of MobileFaceNet's last map, for 112 px
 
 
@@ -289,3 +301,71 @@ class SmallFaceNet(Model):
     def stages(self) -> tuple[Stage, ...]:
         body = self.stage("body", "conv2", "conv3", "pool3")
         return self.stage("stem", "conv1", "pool1"), body, self.stage("head", "avgpool", "fc", "classifier")
+
+
+class Block(nn.Module):
+    """Two 3x3 convolutions with norms, added to the input; `stride` 2 halves the side."""
+
+    join = "identity"
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1 if stride == 1 else 0, bias=False)
+        self.bn1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, inputs, H, W) -> (B, outputs, H // stride, W // stride)
+        out = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)), inplace=True)))
+        shortcut = x if self.stride == 1 else F.avg_pool2d(x, 2)
+        return F.relu(_sum(out, shortcut), inplace=True)
+
+
+def _sum(out: Tensor, shortcut: Tensor) -> Tensor:
+    """The sum of two maps of which one may have more channels, the other more rows and columns; zeros fill them."""
+    if out.shape == shortcut.shape:
+        return out + shortcut
+    _, channels, height, width = (max(sides) for sides in zip(out.shape, shortcut.shape, strict=True))
+    return _filled(out, channels, height, width) + _filled(shortcut, channels, height, width)
+
+
+def _filled(x: Tensor, channels: int, height: int, width: int) -> Tensor:
+    missing = (0, width - x.shape[3], 0, height - x.shape[2], 0, channels - x.shape[1])
+    return F.pad(x, missing) if any(missing) else x
+
+
+class DlibResNet(Model):
+    """Images to class scores; the features are the embedding."""
+
+    classifier_name = "classifier"
+    feature_width = 128
+
+    def __init__(self, name: str, classes: int, stem: Stem = "imagenet") -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 32, 7, 2, bias=False)
+        self.bn1 = nn.BatchNorm2d(32)
+        self.pool = nn.MaxPool2d(3, 2)
+        blocks, inputs = [], 32
+        for level, (channels, depth) in enumerate(DLIB_LEVELS):
+            for index in range(depth):
+                blocks.append(Block(inputs, channels, 2 if level > 0 and index == 0 else 1))
+                inputs = channels
+        self.blocks = nn.Sequential(*blocks)
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.embedding = nn.Linear(inputs, self.feature_width, bias=False)
+        self.classifier = nn.Linear(self.feature_width, classes)
+        initialize_convolutions(self)
+
+    def forward_features(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, 128), of any length
+        x = self.pool(F.relu(self.bn1(self.conv1(x)), inplace=True))
+        return self.embedding(torch.flatten(self.avgpool(self.blocks(x)), 1))
+
+    def stages(self) -> tuple[Stage, ...]:
+        blocks = iter(self.units_in("blocks"))
+        levels = (
+            Stage(f"stage {number}", tuple(islice(blocks, depth)))
+            for number, (_, depth) in enumerate(DLIB_LEVELS, start=1)
+        )
+        head = self.stage("head", "avgpool", "embedding", "classifier")
+        return self.stage("stem", "conv1 bn1", "pool"), *levels, head

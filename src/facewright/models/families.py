@@ -280,7 +280,7 @@ FAMILIES = {
         stems=("imagenet",),
     ),
     "dlib_resnet": Family(
-        network="dlib_resnet:DlibResNet",
+        network="face_networks:DlibResNet",
         paper="K. He et al. 2016, arXiv:1512.03385; the network is D. King's",
         source="counted in dlib's file, whose convolutions have biases too",
         native_size=150,

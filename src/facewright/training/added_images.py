@@ -86,7 +86,8 @@ def with_generated(data: Data, recipe: Recipe, folder: Path, on_event: EventHand
         cached = _cache_file(recipe, size, missing, data.seed, world.device, digests)
         if _opened(cached, missing, size) is None:
             generated = _generated(real, missing, recipe, data.seed, world.device, on_event)
-            _write(cached, generated)
+            make_private(cached.parent)
+            _write(cached, generated.permute(0, 2, 3, 1).contiguous().numpy())
         write_atomic(folder / KEPT, cached.read_bytes(), mode=0o600)
     world.barrier()
     made = _opened(folder / KEPT, missing, size)
@@ -165,11 +166,10 @@ def _generated(
     return made
 
 
-def _write(path: Path, images: Tensor) -> None:
-    """Write images (N, 3, S, S) uint8 as `_opened` reads them."""
+def _write(path: Path, images: NDArray[np.uint8]) -> None:
+    """Write images (N, H, W, 3) as a .npy."""
     packed = io.BytesIO()
-    np.save(packed, images.permute(0, 2, 3, 1).contiguous().numpy(), allow_pickle=False)
-    make_private(path.parent)
+    np.save(packed, images, allow_pickle=False)
     write_atomic(path, packed.getvalue(), mode=0o600)
 
 
@@ -214,9 +214,7 @@ def mine_hard_negatives(
     scanner = Scanner(copy.deepcopy(network).eval(), data.spec, face, Search(threshold=mining.threshold))
     with torch.inference_mode():
         patches = false_alarms(scanner, map(_read, photos), limit, data.seed, boxes)
-    packed = io.BytesIO()
-    np.save(packed, patches, allow_pickle=False)
-    write_atomic(kept, packed.getvalue(), mode=0o600)
+    _write(kept, patches)
 
 
 def with_hard_negatives(data: Data, recipe: Recipe, kept: Path, on_event: EventHandler) -> Data:

@@ -68,6 +68,12 @@ class World:
             dist.all_reduce(tensor)
         return tensor
 
+    def greatest(self, values: Tensor) -> Tensor:
+        """Return the greatest of each value over all processes, in place."""
+        if self.size > 1:
+            dist.all_reduce(values, dist.ReduceOp.MAX)
+        return values
+
     def all_gather(self, own: Tensor) -> list[Tensor]:
         """Return the tensor of each process, of one shape, in order of the ranks."""
         if self.size == 1:

@@ -148,16 +148,8 @@ def _known(path: Path) -> dict[str, str]:
 def _format_seconds(model: nn.Module, images: Tensor, formats: Sequence[torch.dtype]) -> list[float]:
     """Median seconds of a step of cross-entropy in each format."""
     twin = copy.deepcopy(model).to(images.device).train()
-    labels = torch.zeros(len(images), dtype=torch.long, device=images.device)
-
-    def step(dtype: torch.dtype) -> None:
-        with autocast(images.device, dtype):
-            scores = twin(images)
-        loss = functional.cross_entropy(scores.float(), labels)
-        torch.autograd.backward(loss)
-        loss.item()
-
-    return step_seconds(step, formats, SECONDS if images.device.type == "cpu" else SECONDS / 2)
+    seconds = SECONDS if images.device.type == "cpu" else SECONDS / 2
+    return step_seconds(lambda dtype: _step(twin, images, dtype), formats, seconds)
 
 
 def step_seconds(
@@ -203,7 +195,9 @@ def largest_batch(
         platforms.reset_peak_memory()
         before = platforms.peak_memory_bytes() or 0
         try:
-            _step(twin, optimizer, torch.randn(tried, 3, size, size, device=device), dtype)
+            optimizer.zero_grad(set_to_none=True)
+            _step(twin, torch.randn(tried, 3, size, size, device=device), dtype)
+            optimizer.step()
         except RuntimeError as error:
             if not devices.is_out_of_memory(error):
                 raise
@@ -220,11 +214,10 @@ def largest_batch(
     return batch
 
 
-def _step(network: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, dtype: torch.dtype) -> None:
-    optimizer.zero_grad(set_to_none=True)
+def _step(network: nn.Module, images: Tensor, dtype: torch.dtype) -> None:
+    """Compute the gradients of cross-entropy, and wait for them."""
     with autocast(images.device, dtype):
         scores: Tensor = network(images)
     loss = functional.cross_entropy(scores.float(), torch.zeros(len(images), dtype=torch.long, device=images.device))
     torch.autograd.backward(loss)
-    optimizer.step()
     loss.item()

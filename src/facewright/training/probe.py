@@ -6,7 +6,9 @@ L2-regularised logistic regression on frozen features, its strength chosen insid
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +16,12 @@ from numpy.typing import NDArray
 from facewright.errors import UsageError
 from facewright.specs import TaskSpec
 from facewright.training.recipe_parts import Probe
+
+HELD_OUT = "a linear probe chooses its C on held-out images"
+Floats = NDArray[np.float64]
+Fold = tuple[NDArray[np.int64], NDArray[np.int64]]  # rows that are fitted, and rows held out
+Fit = Callable[[Floats, Any, float], tuple[Floats, Floats]]  # scaled features, truth, strength -> weights, biases
+Losses = Callable[[Floats, Any], Floats]  # scores, truth -> of each image
 
 
 @dataclass(frozen=True)
@@ -23,15 +31,11 @@ class FittedProbe:
     weight: NDArray[np.float32]  # (C, F)
     bias: NDArray[np.float32]  # (C,)
     strength: float  # C of scikit-learn: the inverse of the penalty's weight
-    log_losses: tuple[float, ...]  # of each strength tried, mean over the folds
+    log_losses: tuple[float, ...]  # of each strength, mean over the folds; none of one alone
 
 
 def fit(
-    features: NDArray[np.float32],
-    labels: NDArray[np.int64],
-    groups: NDArray[np.int64],
-    chosen: Probe,
-    seed: int,
+    features: NDArray[np.float32], labels: NDArray[np.int64], groups: NDArray[np.int64], chosen: Probe, seed: int
 ) -> FittedProbe:
     """Choose the strength by cross-validation inside the training part, then fit on all of it.
 
@@ -46,13 +50,16 @@ def fit(
     Raises:
         UsageError: a class has only one member, so that nothing can be held out.
     """
-    scaled, mean, deviation = _standardised(features)
-    strengths, several = chosen.strengths, len(chosen.strengths) > 1
-    losses = _cross_validated(scaled, labels, groups, chosen, seed) if several else (float("nan"),)
-    strength = strengths[int(np.nanargmin(losses))] if several else strengths[0]
-    weight, bias = _fitted(scaled, labels, strength)
-    folded = weight / deviation
-    return FittedProbe(folded.astype(np.float32), (bias - folded @ mean).astype(np.float32), strength, losses)
+    parts: list[Fold] = []
+    if len(chosen.strengths) > 1:
+        from sklearn.model_selection import StratifiedGroupKFold
+
+        rarest = min(len(set(groups[labels == label])) for label in np.unique(labels))
+        if rarest < 2:
+            raise UsageError(f"{HELD_OUT}: every class needs two training images or more")
+        splitter = StratifiedGroupKFold(min(chosen.folds, rarest), shuffle=True, random_state=seed)
+        parts = list(splitter.split(features, labels, groups))
+    return _fitted(features, labels, parts, chosen.strengths, (_logistic, _log_losses))
 
 
 def fit_targets(
@@ -79,7 +86,7 @@ def fit_targets(
         if target.number is not None:
             low, high = target.number.ends
             standard = (answers[known].astype(np.float64) - (low + high) / 2) * (2 / (high - low))
-            found.append(_ridge(features[known], standard, groups[known], chosen))
+            found.append(_number(features[known], standard, groups[known], chosen))
             continue
         one = fit(features[known], answers[known].astype(np.int64), groups[known], chosen, seed)
         if target.kind == "attribute":
@@ -88,65 +95,40 @@ def fit_targets(
     return found
 
 
-def _ridge(
-    features: NDArray[np.float32],
-    values: NDArray[np.float64],
-    groups: NDArray[np.int64],
-    chosen: Probe,
+def _number(
+    features: NDArray[np.float32], values: NDArray[np.float64], groups: NDArray[np.int64], chosen: Probe
 ) -> FittedProbe:
     """Fit a number (N,) by least squares with an L2 penalty of 1 / strength, chosen by the held-out squared error."""
-    from sklearn.linear_model import Ridge
     from sklearn.model_selection import GroupKFold
 
-    scaled, mean, deviation = _standardised(features)
-    folds, strengths = min(chosen.folds, len(set(groups.tolist()))), chosen.strengths
+    folds = min(chosen.folds, len(set(groups.tolist())))
     if folds < 2:
-        raise UsageError("a linear probe chooses its C on held-out images: a number needs two training images or more")
-    parts = list(GroupKFold(folds).split(scaled, groups=groups))
-    errors = []
-    for strength in strengths if len(strengths) > 1 else ():
-        models = [(Ridge(alpha=1 / strength).fit(scaled[inside], values[inside]), outside) for inside, outside in parts]
-        held_out = [(model.predict(scaled[outside]) - values[outside]) ** 2 for model, outside in models]
-        errors.append(float(np.mean(np.concatenate(held_out))))
-    strength = strengths[int(np.argmin(errors))] if errors else strengths[0]
-    model = Ridge(alpha=1 / strength).fit(scaled, values)
-    folded = model.coef_ / deviation
-    bias = np.array([model.intercept_ - folded @ mean], np.float32)
-    return FittedProbe(folded[None].astype(np.float32), bias, strength, tuple(errors))
-
-
-def _cross_validated(
-    scaled: NDArray[np.float64],
-    labels: NDArray[np.int64],
-    groups: NDArray[np.int64],
-    chosen: Probe,
-    seed: int,
-) -> tuple[float, ...]:
-    """The mean held-out log loss of each strength."""
-    from scipy.special import log_softmax
-    from sklearn.model_selection import StratifiedGroupKFold
-
-    rarest = min(len(set(groups[labels == label])) for label in np.unique(labels))
-    if rarest < 2:
-        raise UsageError(
-            "a linear probe chooses its C on held-out images: every class needs two training images or more"
-        )
-    splitter = StratifiedGroupKFold(min(chosen.folds, rarest), shuffle=True, random_state=seed)
-    parts = list(splitter.split(scaled, labels, groups))
-    totals = []
-    for strength in chosen.strengths:
-        held_out = []
-        for inside, outside in parts:
-            weight, bias = _fitted(scaled[inside], labels[inside], strength)
-            logs = log_softmax(scaled[outside] @ weight.T + bias, axis=1)
-            held_out.append(-logs[np.arange(len(outside)), labels[outside]])
-        totals.append(float(np.mean(np.concatenate(held_out))))
-    return tuple(totals)
+        raise UsageError(f"{HELD_OUT}: a number needs two training images or more")
+    parts = list(GroupKFold(folds).split(features, groups=groups))
+    return _fitted(features, values, parts, chosen.strengths, (_ridge, _squared_errors))
 
 
 def _fitted(
-    scaled: NDArray[np.float64], labels: NDArray[np.int64], strength: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    features: NDArray[np.float32], truth: Any, parts: list[Fold], strengths: tuple[float, ...], ways: tuple[Fit, Losses]
+) -> FittedProbe:
+    """Fit with the strength whose mean held-out loss is least; `ways`: the fit, and the loss of each image."""
+    fitted, losses = ways
+    mean = features.mean(axis=0, dtype=np.float64)
+    deviation = np.maximum(features.std(axis=0, dtype=np.float64), 1e-6)
+    scaled, means = (features - mean) / deviation, []
+    for strength in strengths if len(strengths) > 1 else ():
+        held_out = []
+        for inside, outside in parts:
+            weight, bias = fitted(scaled[inside], truth[inside], strength)
+            held_out.append(losses(scaled[outside] @ weight.T + bias, truth[outside]))
+        means.append(float(np.mean(np.concatenate(held_out))))
+    strength = strengths[int(np.nanargmin(means))] if means else strengths[0]
+    weight, bias = fitted(scaled, truth, strength)
+    folded = weight / deviation
+    return FittedProbe(folded.astype(np.float32), (bias - folded @ mean).astype(np.float32), strength, tuple(means))
+
+
+def _logistic(scaled: Floats, labels: NDArray[np.int64], strength: float) -> tuple[Floats, Floats]:
     """Weights (C, F) and biases (C,), a row for each class, for two classes too."""
     from sklearn.linear_model import LogisticRegression
 
@@ -157,8 +139,18 @@ def _fitted(
     return np.asarray(model.coef_, np.float64), np.asarray(model.intercept_, np.float64)
 
 
-def _standardised(features: NDArray[np.float32]) -> tuple[NDArray[np.float64], ...]:
-    """Features (N, F) of mean 0 and deviation 1; the means and deviations (F,) that they had."""
-    mean = features.mean(axis=0, dtype=np.float64)
-    deviation = np.maximum(features.std(axis=0, dtype=np.float64), 1e-6)
-    return (features - mean) / deviation, mean, deviation
+def _log_losses(scores: Floats, labels: NDArray[np.int64]) -> Floats:
+    from scipy.special import log_softmax
+
+    return np.asarray(-log_softmax(scores, axis=1)[np.arange(len(labels)), labels])
+
+
+def _ridge(scaled: Floats, values: Floats, strength: float) -> tuple[Floats, Floats]:
+    from sklearn.linear_model import Ridge
+
+    model = Ridge(alpha=1 / strength).fit(scaled, values)
+    return model.coef_[None], np.array([model.intercept_])
+
+
+def _squared_errors(found: Floats, values: Floats) -> Floats:
+    return np.asarray((found[:, 0] - values) ** 2)

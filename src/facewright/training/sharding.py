@@ -100,10 +100,10 @@ class Sharding:
         blocks = zip(torch.split(embeddings, SCORED), torch.split(labels, SCORED), strict=True)
         found = [_own_numbers(head, part, wanted, self.start) for part, wanted in blocks]
         best, place, total, own = (torch.cat(one) for one in zip(*found, strict=True))
-        high = _greatest(best.clone(), self.world)
+        high = self.world.greatest(best.clone())
         total = self.world.all_reduce(total * (best - high).exp())
         own = self.world.all_reduce(own)
-        place = _greatest(torch.where(best == high, -place, -self.classes), self.world)  # the first of equal ones
+        place = self.world.greatest(torch.where(best == high, -place, -self.classes))  # the first of equal ones
         losses = total.log() + high - own
         return torch.stack([losses, (-place == labels).to(losses.dtype)], 1)
 
@@ -157,8 +157,8 @@ class ShardedObjective(nn.Module):
         margins = torch.where(mine[:, None], counted, own)
         logits = head.scale * cosines.scatter(1, places, margins)
         with torch.no_grad():
-            best = _greatest(cosines.amax(1), world)
-            right = _greatest(torch.where(mine, own[:, 0], -2.0), world) >= best
+            best = world.greatest(cosines.amax(1))
+            right = world.greatest(torch.where(mine, own[:, 0], -2.0)) >= best
         batch = len(targets)
         loss: Tensor = _CrossEntropy.apply(logits, places, mine, world)  # type: ignore[no-untyped-call]
         return loss, right[world.rank * batch : (world.rank + 1) * batch]
@@ -208,7 +208,7 @@ class _CrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, places: Tensor, mine: Tensor, world: World) -> Tensor:
-        high = _greatest(logits.amax(1), world)
+        high = world.greatest(logits.amax(1))
         shares = (logits - high[:, None]).exp_()
         total = world.all_reduce(shares.sum(1))
         own = world.all_reduce(torch.where(mine, logits.gather(1, places)[:, 0] - high, 0.0))
@@ -235,16 +235,7 @@ def _own_numbers(head: CosineHead, embeddings: Tensor, labels: Tensor, start: in
 
 def _all(own: Tensor, world: World) -> Tensor:
     """(B, …) of each process -> those of all, in order of the ranks."""
-    if world.size == 1:
-        return own.clone()
     return torch.cat(world.all_gather(own))
-
-
-def _greatest(values: Tensor, world: World) -> Tensor:
-    """Return the greatest of each value over all processes, in place."""
-    if world.size > 1:
-        dist.all_reduce(values, dist.ReduceOp.MAX)
-    return values
 
 
 def whole_norm(module: nn.Module, own: Tensor, world: World) -> Tensor:

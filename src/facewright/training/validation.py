@@ -95,7 +95,7 @@ def verified(trainer: Validating, result: Validation, network: nn.Module, size: 
     if not data.sets or not result.finite():
         return result
     head = trainer.module.head
-    found = [measure_set(network, head, one, data.spec, size, epoch, trainer.world) for one in data.sets]
+    found = [measure_set(network, head, one, data, size, epoch) for one in data.sets]
     trainer.position.sets += found
     trainer.on_event(Message(f"epoch {epoch}: verification: {', '.join(map(str, found))}"))
     chosen = trainer.recipe.selection.metric == "verification"
@@ -166,20 +166,19 @@ def _least_hter(scores: Tensor, labels: Tensor) -> float:
 
 
 def measure_set(
-    network: nn.Module, head: str | None, one: VerificationSet, spec: InputSpec, size: int, epoch: int, world: World
+    network: nn.Module, head: str | None, one: VerificationSet, data: Data, size: int, epoch: int
 ) -> SetAccuracy:
     """Measure one set by the cosines of embeddings, each the sum of an image's and its mirror image's.
 
     Args:
         network: in evaluation mode, on the device of the world.
         head: name of the module of the network whose `embed` gives the embeddings; None: the features are.
-        spec: mean, std and colour order. size: side in pixels.
-        epoch: from 1.
-        world: each process embeds its share.
+        data: of the training: mean, std and colour order; each process embeds its share.
+        size: side in pixels. epoch: from 1.
     Raises:
         DataError: an embedding is no finite vector.
     """
-    vectors = _vectors(network, head, one.store, spec, size, world)
+    vectors = _vectors(network, head, one.store, data.spec, size, data.world)
     failed = np.flatnonzero((one.rows < 0).any(axis=1))
     first, second = (vectors[moved(torch.from_numpy(one.rows[:, side]), vectors.device)] for side in (0, 1))
     scores = (first * second).sum(1).cpu().double().numpy()

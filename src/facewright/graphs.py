@@ -214,11 +214,10 @@ def plain(model: ModelProto) -> Graph:
     """Return a model as a plain graph, without its metadata. Raises BundleError: it is not; says what is in the way."""
     check_plain(model)
     graph = model.graph
-    held = {tensor.name for tensor in graph.initializer}
-    inputs = [one for one in graph.input if one.name not in held]
-    if len(inputs) != 1 or inputs[0].name != PIXELS:
-        raise BundleError(f"expected one input, {PIXELS}; got {_names(inputs)}")
-    (batch, height, width, channels), kind = _shape(inputs[0], 4)
+    pixels = image_input(model, PIXELS)
+    (batch, height, width, channels), kind = _shape(pixels, 4)
+    if pixels.name != PIXELS:
+        raise BundleError(f"expected one input, {PIXELS}; got {_short(pixels.name)}")
     if kind != import_onnx().TensorProto.UINT8 or channels != 3 or height is None or width is None:
         raise BundleError(f"expected {PIXELS} as uint8 (B, H, W, 3); got other numbers or another shape")
     outputs: dict[str, int] = {}
@@ -245,21 +244,29 @@ def open_sides(content: bytes) -> tuple[bytes, tuple[int, int] | None]:
     """
     model = parse(content)
     check_plain(model)
-    held = {tensor.name for tensor in model.graph.initializer}
-    inputs = [one for one in model.graph.input if one.name not in held]
-    sides, kind = _shape(inputs[0], 4) if len(inputs) == 1 else ([], 0)
+    image = image_input(model, "float32 (B, 3, H, W)")
+    sides, kind = _shape(image, 4)
     if kind != import_onnx().TensorProto.FLOAT or sides[1] not in (3, None):
-        raise BundleError(f"expected one input of float32 (B, 3, H, W); got {_names(inputs)}")
+        raise BundleError(f"expected one input of float32 (B, 3, H, W); got {_short(image.name)}")
     for axis in (0, 2, 3):
-        side = inputs[0].type.tensor_type.shape.dim[axis]
+        side = image.type.tensor_type.shape.dim[axis]
         side.Clear()
         side.dim_param = "BCHW"[axis]
     for output in model.graph.output:
         output.type.tensor_type.ClearField("shape")
     del model.graph.value_info[:]
     closed = None if sides[2] is None or sides[3] is None else (sides[2], sides[3])
-    check_memory(model, inputs[0].name, (1, 3, *(closed or (64, 96))))
+    check_memory(model, image.name, (1, 3, *(closed or (64, 96))))
     return bytes(model.SerializeToString()), closed
+
+
+def image_input(model: ModelProto, expected: str) -> Any:
+    """Return the one input of a graph that is no weight. Raises BundleError: it has none, or several."""
+    held = {tensor.name for tensor in model.graph.initializer}
+    inputs = [one for one in model.graph.input if one.name not in held]
+    if len(inputs) != 1:
+        raise BundleError(f"expected one input, {expected}; got {_names(inputs)}")
+    return inputs[0]
 
 
 def check_memory(model: ModelProto, name: str, shape: Sequence[int]) -> None:

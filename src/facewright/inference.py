@@ -233,12 +233,9 @@ class Classifier:
     @property
     def explained(self) -> tuple[str, ...]:
         """The scores that a map can be asked about: those of classes and attributes, not of numbers."""
-        parts = () if self.task is None else self.task.parts
-        return (
-            self.classes
-            if self.task is None
-            else tuple(name for part in parts if part.target.number is None for name in part.target.scores)
-        )
+        if self.task is None:
+            return self.classes
+        return tuple(name for part in self.task.parts if part.target.number is None for name in part.target.scores)
 
     def refuse_targets(self) -> None:
         """Raise UsageError where the model has targets in place of classes."""

@@ -22,6 +22,7 @@ from facewright.graphs import (
     Session,
     check_memory,
     check_plain,
+    image_input,
     import_onnx,
     parse,
     plain,
@@ -49,17 +50,14 @@ class Layout:
 def layout_of(model: ModelProto) -> Layout:
     """Describe the one image input of a graph. Raises BundleError: it has another input, or more than one."""
     kinds = import_onnx().TensorProto
-    held = {tensor.name for tensor in model.graph.initializer}
-    inputs = [one for one in model.graph.input if one.name not in held]
-    if len(inputs) != 1:
-        raise BundleError(f"expected one input, an image; got {len(inputs)}")
-    kind = inputs[0].type.tensor_type
+    image = image_input(model, "an image")
+    kind = image.type.tensor_type
     sides = [one.dim_value if one.dim_value > 0 else None for one in kind.shape.dim]
     if len(sides) != 4 or kind.elem_type not in (kinds.FLOAT, kinds.UINT8) or 3 not in (sides[1], sides[3]):
         raise BundleError(f"expected an input (B, 3, H, W) or (B, H, W, 3), float32 or uint8; got {sides}")
     last = sides[1] != 3
     height, width = (sides[1], sides[2]) if last else (sides[2], sides[3])
-    return Layout(inputs[0].name, last, sides[0], height, width, kind.elem_type == kinds.UINT8)
+    return Layout(image.name, last, sides[0], height, width, kind.elem_type == kinds.UINT8)
 
 
 def wrap(content: bytes, spec: InputSpec, output: str | None = None) -> Graph:

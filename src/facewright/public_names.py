@@ -17,7 +17,8 @@ def lazy_names(package: str, homes: Mapping[str, str]) -> Callable[[str], object
         homes: for each module its public names, separated by spaces; "public=own" where the module has another name for
             it. No module is named like a public name: importing it would replace the name.
     """
-    table = {name.partition("=")[0]: (home, name.partition("=")[2] or name) for home, name in _rows(homes)}
+    rows = [(home, *name.partition("=")) for home, names in homes.items() for name in names.split()]
+    table = {public: (home, own or public) for home, public, _, own in rows}
 
     def get_name(name: str) -> object:
         if name not in table:
@@ -27,10 +28,6 @@ def lazy_names(package: str, homes: Mapping[str, str]) -> Callable[[str], object
         return value
 
     return get_name
-
-
-def _rows(homes: Mapping[str, str]) -> list[tuple[str, str]]:
-    return [(module, name) for module, names in homes.items() for name in names.split()]
 
 
 def load_name(module: str, name: str) -> Any:

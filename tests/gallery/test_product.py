@@ -74,7 +74,7 @@ def test_renamed_merged_and_advised(gallery: Gallery) -> None:
 
 
 def test_old_entries_expire(gallery: Gallery, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "now", lambda: "2001-01-01T00:00:00+00:00")
+    monkeypatch.setattr(store.provenance, "now", lambda: "2001-01-01T00:00:00+00:00")
     old = gallery.enroll([Photo.of(photos / "person_01/0.png", "Old")])
     assert old.new == 1
     result = gallery.expire(timedelta(days=365), at=datetime(2020, 1, 1, tzinfo=UTC))

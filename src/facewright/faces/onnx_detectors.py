@@ -27,7 +27,8 @@ from PIL import Image
 from facewright.errors import BundleError, WeightsError
 from facewright.faces.boxes import keep_best
 from facewright.faces.scaling import scaled
-from facewright.graphs import KEY, Session, first_line, open_sides, parse
+from facewright.files import read_limited
+from facewright.graphs import KEY, Session, open_sides, parse
 from facewright.images import Pixels
 from facewright.metrics.detection import Floats, as_boxes
 
@@ -144,8 +145,8 @@ class OnnxDetector:
         Raises:
             WeightsError: the file cannot be read, is not plain ONNX, or gives what none of `FAMILIES` gives.
         """
-        content = _content(path)
         try:
+            content = read_limited(path, error=WeightsError, limit=MOST_BYTES)
             if any(entry.key == KEY for entry in parse(content).metadata_props):
                 raise WeightsError("it is a model of Facewright: give it as MODEL")
             opened, closed = open_sides(content)
@@ -285,17 +286,3 @@ def _coarser(level: Pixels) -> tuple[Pixels, Floats]:
     size = max(1, round(width / COARSER)), max(1, round(height / COARSER))
     smaller = Image.fromarray(level).resize(size, Image.Resampling.BILINEAR)
     return np.asarray(smaller), np.array([width / size[0], height / size[1]])
-
-
-def _content(path: Path) -> bytes:
-    """Read the file. Raises WeightsError: it cannot be read, or is far larger than any of these networks."""
-    try:
-        if not path.is_file():  # a pipe would block
-            raise WeightsError(f"{path}: no such file; expected the ONNX file of a face detector")
-        with path.open("rb") as file:
-            content = file.read(MOST_BYTES + 1)
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot be read ({first_line(error)})") from None
-    if len(content) > MOST_BYTES:
-        raise WeightsError(f"{path}: expected a face detector of at most {MOST_BYTES:,} bytes; it has more")
-    return content

@@ -12,12 +12,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from facewright import provenance
 from facewright.errors import DataError, GalleryDamaged, GalleryError, UsageError
 from facewright.gallery.entries import (
     Content,
@@ -269,7 +269,7 @@ class GalleryStore(ABC):
 
     def _log(self, action: str, entries: int, first: int | None = None, last: int | None = None) -> None:
         if self._has_log(make=True):
-            values = (now(), action, entries, first, last)
+            values = (provenance.now(), action, entries, first, last)
             self._run("INSERT INTO log SELECT coalesce(max(id), 0) + 1, ?, ?, ?, ?, ? FROM log", values)
 
     def _damaged(self, what: str) -> GalleryDamaged:
@@ -325,11 +325,6 @@ class GalleryStore(ABC):
     @abstractmethod
     def _has_log(self, *, make: bool = False) -> bool:
         """Tell if there is a log; galleries of version 0.1 get it with their next change (`make`)."""
-
-
-def now() -> str:
-    """The time for the log, UTC."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def absent(location: object) -> GalleryError:

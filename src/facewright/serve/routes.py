@@ -197,13 +197,8 @@ def _add_delete(app: FastAPI, service: Service) -> None:
 def _threshold(chosen: Threshold | None) -> dict[str, Any] | None:
     if chosen is None:
         return None
-    return {
-        "value": chosen.value,
-        "fpir_target": chosen.far_target,
-        "people": chosen.people,
-        "entries": chosen.entries,
-        "few_people": chosen.few_people,
-    }
+    same = {name: getattr(chosen, name) for name in ("value", "people", "entries", "few_people")}
+    return same | {"fpir_target": chosen.far_target}
 
 
 def _people(service: Service, after: str, limit: int, like: str) -> dict[str, Any]:

@@ -152,10 +152,10 @@ def test_networks_that_are_none(tmp_path: Path, content: bytes, said: str) -> No
 
 
 def test_files_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(WeightsError, match="cannot be read"):
+    with pytest.raises(WeightsError, match="no such file"):
         Reader.open(tmp_path / "absent.dat")
     monkeypatch.setattr(dlib_files, "MOST_BYTES", 3)
-    with pytest.raises(WeightsError, match="4 bytes; the limit is 3"):
+    with pytest.raises(WeightsError, match="larger than 3 bytes"):
         Reader.open(written(tmp_path, b"1234"))
 
 

@@ -228,7 +228,7 @@ def test_scores_that_are_none(genuine, impostor, error, words) -> None:
 
 
 def test_a_threshold_of_nothing_is_refused_and_one_of_zero_is_a_threshold() -> None:
-    with pytest.raises(DataError, match="nan"):
+    with pytest.raises(UsageError, match="nan"):
         error_rates([0.1], [0.1], NAN)
     rates = error_rates([0.0, -0.0], [-0.5], 0.0)
     assert (rates.frr.value, rates.far.value) == (0.0, 0.0)

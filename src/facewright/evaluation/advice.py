@@ -1,8 +1,7 @@
 """Sentences on which model to take, every one derived from measured numbers.
 
-Accuracy decides only where it can: models that are not measurably worse than the first are treated as equals, and among
-equals the faster or the smaller one is advised. "Not measurably worse" is not "as good": with few test images a gap of
-several points can hide in the noise, so the gap is always said.
+Models that are not measurably worse than the first are treated as equals, and among equals the faster or the smaller
+one is advised. With few test images a gap of several points can hide in the noise, so the gap is always said.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """Models on the same images, side by side: which differences are real, and which model to take for what.
 
 A difference is called noise unless its exact McNemar p-value, corrected by Holm's method for the number of pairs, lies
-below 0.05. Corrected, because a table of k models holds k (k - 1) / 2 differences and a reader looks for the ones that
-stand out: uncorrected, five equal models show a "real" difference more often than one table in five. The test covers
-the choice of test images; that another seed of training would have moved the numbers, too, it does not see.
+below 0.05. The test covers the choice of test images; that another seed of training would have moved the numbers, too,
+it does not see.
 """
 
 from __future__ import annotations
@@ -37,8 +36,7 @@ def compare(
     """Compare models that were tested on the same images.
 
     Args:
-        entries: at least one; names are distinct.
-        dataset, fingerprint: of the data. classes: the C names. counts: images in train, validation, test.
+        entries: at least one; names are distinct. counts: images in train, validation, test.
     Raises:
         UsageError: no entry, a name twice, other classes, or other test images or labels (the first one is named).
     """
@@ -233,13 +231,7 @@ def compare_attributes(
 def compare_targets(
     entries: Sequence[TargetEntry], task: TaskSpec, dataset: str, fingerprint: str, counts: Mapping[str, int]
 ) -> TargetComparison:
-    """Compare models that were tested on the same images.
-
-    Args:
-        task: that all of them have.
-    Raises:
-        UsageError: they were tested on other images.
-    """
+    """Compare models of one task; raises UsageError where they were tested on different images."""
     first = entries[0].predictions
     for entry in entries[1:]:
         if entry.predictions.paths != first.paths:

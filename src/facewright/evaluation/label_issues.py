@@ -93,11 +93,7 @@ def estimate_label_issues(
 ) -> tuple[Rate, float, tuple[LabelIssue, ...]]:
     """Estimate the out-of-fold accuracy, the number of wrong labels, and the label issues, the clearest first.
 
-    Args:
-        paths: (N,). labels: (N,) numbers of classes.
-        probabilities: (N, C) out of fold.
-    Raises:
-        EmptyScores, UsageError: as `confident_joint`.
+    Args, Raises: as `confident_joint`, of N paths and the names of C classes.
     """
     joint = confident_joint(probabilities, labels)
     found = label_errors(joint, probabilities, labels)
@@ -125,9 +121,7 @@ def compare_with_classes(
 ) -> EmbeddingEvidence:
     """Find images that are unlike the rest of their class, and mixed-identity classes.
 
-    Args:
-        paths, groups: (N,). labels: (N,) numbers of classes.
-        embeddings: (N, D) of a network that never saw these labels.
+    Args: as `metrics.label_issues.class_similarity`, of N paths and the names of C classes.
     """
     outliers: tuple[Outlier, ...] = ()
     threshold, refused = None, None

@@ -1,10 +1,9 @@
 """Errors of predicted numbers: of an image (age, yaw, quality), and of the rows of a table that `fit` read.
 
-An error says little by itself: always predicting the median of the training part is off by some amount, too. So that
-baseline stands beside it, and the error within each range and group, which a mean hides. Of (N, K) errors e: the mean
-absolute error and the root mean square error are over rows and targets, the average L2 error is the mean over rows of
-the Euclidean norm of a row's errors. Intervals are percentile bootstraps over rows (Efron and Tibshirani, "An
-Introduction to the Bootstrap", 1993, chapter 13).
+An error says little by itself: the one of always predicting the median stands beside it, and the error within each
+range and group, which a mean hides. Of (N, K) errors e: the mean absolute error and the root mean square error are over
+rows and targets, the average L2 error is the mean over rows of the Euclidean norm of a row's errors. Intervals are
+percentile bootstraps over rows (Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13).
 """
 
 from __future__ import annotations

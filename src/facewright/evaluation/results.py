@@ -89,9 +89,8 @@ class Comparison(Record):
 def latency(model: nn.Module, size: int, batch: int = 32, seconds: float = 2.0) -> Latency:
     """Time single images and batches through a model, on the device its weights are on.
 
-    Warmed up, in inference mode, channels last, evaluation behaviour (restored afterwards); images are noise that
-    already lies in memory, so decoding is not in it. Repeats until about half of `seconds` is spent on single images
-    and half on batches, but at least ten images and one batch. Other load on the machine shows in p95 first.
+    Warmed up, in inference mode, channels last, evaluation behaviour (restored afterwards), without decoding. Half of
+    `seconds` goes to single images, half to batches, but at least ten images and one batch.
 
     Args:
         model: from (B, 3, size, size) float32; its weights are laid out channels last in place (no value changes).

@@ -1,8 +1,7 @@
 """Yes or no on imbalanced data: half total error rate, thresholds by name, expected performance curve.
 
 Positives are to be accepted, negatives rejected; a sample is accepted iff `score >= threshold`. Each error is a share
-*of its own class*: FAR of the negatives, FRR of the positives. A widespread version divides both by the number of all
-samples, which makes any classifier look good that serves the greater class.
+*of its own class*: FAR of the negatives, FRR of the positives, never of all samples.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from facewright.errors import UnknownName, UsageError
 from facewright.metrics.intervals import Rate, complement, wilson
 from facewright.metrics.thresholds import BINARY, Threshold, refuse_accepting_none
-from facewright.metrics.verification import Roc, eer, roc, tar_at_far, two_sides
+from facewright.metrics.verification import ErrorRates, Roc, eer, error_rates, roc, tar_at_far
 from facewright.records import Record
 
 DEFAULT_THRESHOLD = 0.5  # of a probability, where none was chosen
@@ -25,11 +24,9 @@ WEIGHTS = tuple(i / 20 for i in range(21))
 
 
 @dataclass(frozen=True)
-class BinaryErrors:
-    """Both errors at one threshold and their mean, with 95 % intervals."""
+class BinaryErrors(ErrorRates):
+    """Both errors at one threshold (Wilson) and their mean."""
 
-    far: Rate  # Wilson, over the negatives
-    frr: Rate  # Wilson, over the positives
     hter: Rate  # from the two, n is of all samples
 
 
@@ -54,12 +51,8 @@ def binary_errors(genuine: ArrayLike, impostor: ArrayLike, threshold: float) -> 
     >>> binary_errors([0.9, 0.2], [0.1, 0.3], threshold=0.5).hter.value
     0.25
     """
-    positive, negative = two_sides(genuine, impostor)
-    if math.isnan(threshold):
-        raise UsageError("expected a number as threshold, got nan")
-    far = wilson(int((negative >= threshold).sum()), negative.size)
-    frr = wilson(int((positive < threshold).sum()), positive.size)
-    return BinaryErrors(far, frr, mean_of(far, frr))
+    rates = error_rates(genuine, impostor, threshold, wilson)
+    return BinaryErrors(rates.far, rates.frr, mean_of(rates.far, rates.frr))
 
 
 def mean_of(a: Rate, b: Rate) -> Rate:

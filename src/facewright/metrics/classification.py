@@ -2,9 +2,8 @@
 
 Scores are probabilities (N, C); the predicted class is the first of the highest. What does not exist for the given
 labels is undefined: pure functions raise `Undefined`, tables over classes hold None. Macro averages are means over the
-classes that have an image among the labels; the undefined precision of a class that is never predicted counts as 0, as
-in scikit-learn with `labels=unique(y_true), zero_division=0`. The intervals of the area under the ROC curve and of the
-average precision are symmetric on the logit scale, so they stay inside [0, 1].
+classes that have an image; the undefined precision of a class that is never predicted counts as 0, as in scikit-learn
+with `labels=unique(y_true), zero_division=0`.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
 """A threshold for a false-positive identification rate (FPIR) that few enrolled photos cannot count.
 
-Each enrolled photo is compared with each other enrolled person, by the nearest of the person's photos. The highest
-scores, joined with the impostor scores that the model carries (its prior), are fitted by a generalized Pareto
-distribution, the limit of the tail of nearly any. It gives the false-match rate FMR(t) of one comparison beyond the
-highest score, and with N people FPIR(t) = 1 - (1 - FMR(t))^N. The fit is repeated on resampled people and prior scores;
-the threshold meets the target on average, or, with a confidence, in that share of the repetitions.
+The highest scores of enrolled photos with other people, joined with the impostor scores that the model carries (its
+prior), are fitted by a generalized Pareto distribution. It gives the false-match rate FMR(t) of one comparison, and
+with N people FPIR(t) = 1 - (1 - FMR(t))^N. The fit is repeated on resampled people and prior scores; the threshold
+meets the target on average, or, with a confidence, in that share of the repetitions.
 
 The shape is limited to [-0.25, 0]: cosines have an end, but few scores would often put it below the next impostor. The
 weight of a prior's exceedances grows with the photos of a person, to the power of 0.75.

@@ -1,9 +1,8 @@
 """Rates with their 95 % intervals, and whether two models differ by more than chance.
 
-Wilson's interval is for reported shares, Clopper and Pearson's for error rates near zero that must hold at least as
-often as they say, the bootstrap for statistics that are no plain share (macro-F1): over images, or over classes where
-these have too few images each (`resamples_classes`). All of them describe how much the number would move with *other
-test images of the same kind*. They say nothing of another training seed.
+Wilson's interval is for reported shares, Clopper and Pearson's for error rates near zero, the bootstrap for statistics
+that are no plain share (macro-F1). All of them describe how much the number would move with *other test images of the
+same kind*. They say nothing of another training seed.
 """
 
 from __future__ import annotations
@@ -188,11 +187,10 @@ def bootstraps(
 def resamples_classes(images: int, classes: int) -> bool:
     """Return whether a bootstrap must resample classes, because that of the images of each is too narrow.
 
-    A class with n images varies in resamples by (n - 1) / n of its variance, not at all with one image, and its F1 is
-    lower in them, which a mean over very many classes does not forgive. Of simulated test sets of 1,000 classes
-    (accuracies of Beta(4, 1)), intervals over images held the expected macro-F1 in 44, 59, 75, 83 and 93 % with 2, 3,
-    5, 10 and 20 images a class, those over classes in 91 to 100 %; 80 and 86 % of 200 equally hard classes with 4.
-    Below 20 classes neither holds.
+    A class with n images varies in resamples by (n - 1) / n of its variance, not at all with one image. Of simulated
+    test sets of 1,000 classes (accuracies of Beta(4, 1)), intervals over images held the expected macro-F1 in 44, 59,
+    75, 83 and 93 % with 2, 3, 5, 10 and 20 images a class, those over classes in 91 to 100 %. Below 20 classes neither
+    holds.
 
     >>> [resamples_classes(images, classes) for images, classes in ((4, 4), (40, 20), (500, 100), (10_000, 1_000))]
     [False, True, False, True]

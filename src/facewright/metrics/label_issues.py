@@ -1,16 +1,11 @@
 """Label issues on arrays: labels that are probably wrong, images unlike their class, and classes that hold two people.
 
-Wrong labels are found by a model that never saw the images it scores: an image is listed where another class is as
-probable as it usually is for its own images (Northcutt, Jiang and Chuang 2021, "Confident Learning: Estimating
-Uncertainty in Dataset Labels", arXiv:1911.00068, sections 3.1 and 3.2).
+Wrong labels are found by confident learning: Northcutt, Jiang and Chuang 2021, "Confident Learning: Estimating
+Uncertainty in Dataset Labels", arXiv:1911.00068. An image is unlike its class if at least 1 % of the non-mated scores
+(of images against every class but their own) are as high as its own: a p-value calibrated on known non-members.
 
-The similarity of an image and a class is the median cosine to the class's images, without the image itself and its
-copies. Non-mated scores are those of an image against every class but its own, if its own class is the most similar
-one. An image is an outlier if at least 1 % of the non-mated scores are as high as its own: a p-value calibrated on
-known non-members. Where the embedding puts images of one class not nearer to each other, `find_outliers` raises.
-
-A class of two people splits into two clusters by two-means, accepted if pairs inside a part are almost always more
-similar than pairs across. On random subsets of 40 images of one person the separation stays below 0.91 (twelve people,
+A class of two people is cut by two-means; the cut is accepted if pairs inside a part are almost always more similar
+than pairs across. On random subsets of 40 images of one person the separation stays below 0.91 (twelve people,
 embeddings of a MobileFaceNet); with two people it is above 0.97, with a mother and her daughter about 0.94.
 """
 

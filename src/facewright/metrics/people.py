@@ -1,8 +1,7 @@
 """Parts of a list of pairs: folds, halves that share no person, and intervals by resampling people.
 
-In folds each is measured at the threshold that was best on the others. A Clopper-Pearson interval takes pairs as
-independent. They are not: one person who is hard to tell apart affects every pair with that person. Drawing people
-instead of pairs shows how much a number would move with *other people*.
+A Clopper-Pearson interval takes pairs as independent. They are not: one person who is hard to tell apart affects every
+pair with that person. Drawing people instead of pairs shows how much a number would move with *other people*.
 """
 
 from __future__ import annotations
@@ -194,9 +193,8 @@ def accuracy_over_folds(
 ) -> FoldAccuracy:
     """The protocol of LFW View 2: for each fold, the best threshold of the others, applied to it.
 
-    The threshold has the best accuracy on the other folds among all midpoints between their distinct scores, rising,
-    the first best. A failure to acquire (no image, no face found) has no score and no part in choosing; it stays in its
-    fold and counts as an error, or is left out on request.
+    A failure to acquire (no image, no face found) has no score and no part in choosing a threshold (`best_threshold`);
+    it stays in its fold and counts as an error, or is left out on request.
 
     Args:
         scores: (P,) finite similarities; at failures anything, NaN too. same: (P,) bool. folds: (P,) fold numbers.

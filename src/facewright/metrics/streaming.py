@@ -1,6 +1,5 @@
 """All pairs of N embeddings: the exact ROC, streamed in memory that does not grow with the number of pairs.
 
-The cosines are computed tile by tile, sorted as float32, and turned into the rows of the ROC from its high end down.
 Every row is that of `verification.roc` over all pairs, bit for bit. Memory: 4 bytes a score held (at most `held`, plus
 those that tie in one 6e-5 wide bin), 33 MB for a tile, about 150 MB for a stretch of the curve, and the embeddings.
 Beyond `held` pairs the cosines are computed once to count and once more for each range of scores that fits.
@@ -42,8 +41,8 @@ GRID = 100  # rows of a thinned curve along each of its scales
 class RocSummary:
     """The numbers of an exact ROC, and a thin copy of it whose rows are exact.
 
-    The copy has the rows where the false accepts, the true accepts and the misses reach each of about a hundred counts
-    (evenly and in equal ratios), those of the operating points, and those where the threshold passes each hundredth.
+    The copy has about a hundred rows along each of false accepts, true accepts, misses and thresholds, evenly and in
+    equal ratios, and those of the operating points.
     """
 
     auc: float

@@ -8,6 +8,7 @@ of genuine pairs accepted, FRR = 1 - TAR. Counts are whole numbers throughout, s
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -51,7 +52,7 @@ class Roc:
 
 @dataclass(frozen=True)
 class ErrorRates:
-    """Both errors at one threshold, each over its own class, with Clopper and Pearson's intervals."""
+    """Both errors at one threshold, each over its own class, with their 95 % intervals."""
 
     far: Rate  # of the impostors
     frr: Rate  # of the genuine pairs
@@ -116,20 +117,22 @@ def levels(
     return distinct.astype(np.float64) + 0.0, accepted - true_accepts, true_accepts  # + 0.0: no negative zero
 
 
-def error_rates(genuine: ArrayLike, impostor: ArrayLike, threshold: float) -> ErrorRates:
+def error_rates(
+    genuine: ArrayLike, impostor: ArrayLike, threshold: float, interval: Callable[[int, int], Rate] = clopper_pearson
+) -> ErrorRates:
     """The false-accept and the false-reject rate at a threshold (chosen on other data), each over its own class.
 
-    Args, Raises: as `roc`; DataError: a threshold that is not a number, too.
+    Args, Raises: as `roc`; UsageError: a threshold that is not a number.
     >>> rates = error_rates([0.9, 0.2], [0.1, 0.3, 0.5, 0.7], threshold=0.5)
     >>> rates.far.value, rates.frr.value
     (0.5, 0.5)
     """
     positive, negative = two_sides(genuine, impostor)
     if math.isnan(threshold):
-        raise DataError("expected a number as threshold, got nan")
+        raise UsageError("expected a number as threshold, got nan")
     return ErrorRates(
-        far=clopper_pearson(int((negative >= threshold).sum()), negative.size),
-        frr=clopper_pearson(int((positive < threshold).sum()), positive.size),
+        far=interval(int((negative >= threshold).sum()), negative.size),
+        frr=interval(int((positive < threshold).sum()), positive.size),
     )
 
 
@@ -152,8 +155,7 @@ def doubled_area(false_accepts: NDArray[np.int64], true_accepts: NDArray[np.int6
 def eer(curve: Roc) -> Eer:
     """The equal error rate at the midpoint between scores where FAR and FRR come closest.
 
-    Of two that are equally close the one with the higher threshold (fewer false accepts) is taken. Where all scores are
-    equal there is no midpoint: FAR and FRR are 0 and 1 whatever the threshold, and the rate is 0.5.
+    Of two that are equally close the one with the higher threshold is taken. Where all scores are equal it is 0.5.
 
     Source: ISO/IEC 19795-1; docs/protocols.md for the reading on finite data.
     >>> eer(roc([0.9, 0.8, 0.4], [0.5, 0.2, 0.1])).value.__round__(4)
@@ -203,8 +205,7 @@ def allowed_impostors(far: float, impostors: int) -> int:
 def tar_at_far(curve: Roc, far: float, allowed: int | None = None) -> OperatingPoint:
     """The true-accept rate at the largest set of accepted impostors whose share is at most the target.
 
-    Nothing is interpolated, and equal scores are accepted or rejected together; so the FAR achieved may lie below the
-    target, down to 0 where ties are many.
+    Nothing is interpolated, and equal scores move together; so the FAR achieved may lie below the target, down to 0.
 
     Args:
         curve: of `roc`. far: the target in (0, 1]. allowed: how many impostors may be accepted; None: that share.

@@ -39,22 +39,13 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Interval:
-    """A rate's interval on the column's common scale, in percent of its width."""
-
-    low: float
-    value: float
-    high: float
-
-
-@dataclass(frozen=True)
 class Cell:
     text: str
     note: str  # said below the value: the interval, usually
     sort: float | None  # None: undefined, sorts last
     best: bool
     noise: bool  # not the best, yet not told apart from it
-    interval: Interval | None
+    interval: Rate | None  # on the column's common scale, in percent of its width
 
 
 COLUMNS = (
@@ -123,7 +114,7 @@ def _cells(column: Column, comparison: Comparison) -> list[Cell]:
     given = [column.value(entry) for entry in entries]
     rates = [one if isinstance(one, Rate) else None for one in given]
     plain = [one.value if isinstance(one, Rate) else one for one in given]
-    values = [_finite(one) for one in plain]
+    values = [one if one is not None and math.isfinite(one) else None for one in plain]
     best, intervals = _best(values, column.better), _intervals(rates)
     cells = []
     for index, (entry, rate) in enumerate(zip(entries, rates, strict=True)):
@@ -155,21 +146,17 @@ def _within_noise(pairs: Sequence[Pair], noise: str, one: str, other: str) -> bo
     return False
 
 
-def _intervals(rates: Sequence[Rate | None]) -> list[Interval | None]:
+def _intervals(rates: Sequence[Rate | None]) -> list[Rate | None]:
     """All intervals of a column on one scale, from the lowest low to the highest high."""
     known = [rate for rate in rates if rate is not None and math.isfinite(rate.low) and math.isfinite(rate.high)]
     low = min((rate.low for rate in known), default=0.0)
     width = max((rate.high for rate in known), default=1.0) - low or 1.0
     return [
-        Interval(*(round(100 * (x - low) / width, 1) for x in (rate.low, rate.value, rate.high)))
+        rate.replace(**{end: round(100 * (getattr(rate, end) - low) / width, 1) for end in ("low", "value", "high")})
         if rate is not None and rate in known
         else None
         for rate in rates
     ]
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
 
 
 def methods(comparison: Comparison) -> str:

@@ -1,4 +1,17 @@
-"""Faces of unknown people, sorted into clusters of one person each."""
+"""Faces of unknown people, sorted into clusters of one person each, by average linkage (docs/clustering.md).
+
+The cosine s of two faces is evidence of one person, by the rate at which two people reach it (`metrics.impostor_tail`):
+e(s) = -log FMR(s), distributed as Exp(1) for two people, whatever the model. So the average of the pairs of two
+clusters can be tested. The pairs are not independent: if the clusters have m faces on average, at most FULL, they count
+as n = m^GROWTH pairs, whose sum is gamma distributed. Two clusters join if the average reaches isf(EXPECTED / K, n) /
+n, where isf is the gamma distribution's inverse survival function, and K the number of people to be mistaken for:
+exp(entropy) of the clusters' sizes, found together with them. The last merge of a cluster decides: a person whose
+single photos differ is not split because two of them alone are no evidence.
+
+Photos of one origin are more alike, or less, than those the model's impostor scores are of, and most pairs of a pile
+are two people. So the scores are moved by the difference of the medians: by half of it if the pile's is lower, and by
+less where faces are few, or where it is more than the scores' standard deviation (from twice of it not at all).
+"""
 
 from __future__ import annotations
 

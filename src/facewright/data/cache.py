@@ -9,7 +9,7 @@
     <cache>/unpacked/<name>.bin        what is packed in a .tar.gz
     <cache>/fetched/<name>/            copies of files in buckets and on web servers
     <cache>/features/*.npy             of frozen backbones (training/loading.py)
-    <cache>/generated/*.npy            images of a diffusion model (training/generation.py)
+    <cache>/generated/*.npy            images of a diffusion model (training/added_images.py)
     <cache>/stamps/<dataset>.json      path → (stamp, content key): spares reading unchanged files again
 
 Everything is created for the user alone (0700, 0600): these are images of people.

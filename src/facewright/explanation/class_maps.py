@@ -239,7 +239,7 @@ class Explainer:
     Args:
         classifier: the model; it can be used elsewhere at the same time, and several threads may share an explainer.
         method: one of `METHODS`; None: "rollout" for vision transformers, "grad-cam" for everything else.
-        layer: dotted path of the module whose map is read by Grad-CAM; None: see `layers.choose_target_layer`.
+        layer: dotted path of the module whose map is read by Grad-CAM; None: see `choose_target_layer`.
     Raises:
         UnknownName: no such method or layer. UsageError: a method that does not fit the architecture, or a layer
         without a map.

@@ -1,4 +1,4 @@
-"""Losses of images with a class: on scores, with the centre loss beside them, and with a margin on the sphere.
+"""Losses of images with a class, each a scalar >= 0: on scores, with centres beside them, with a margin on the sphere.
 
 The margin losses take the cosines between embeddings and class directions, as a cosine head gives them; of sub-centre
 ArcFace (Deng et al. 2020, "Sub-center ArcFace: Boosting Face Recognition by Large-Scale Noisy Web Faces", ECCV) the
@@ -29,8 +29,6 @@ def cross_entropy(logits: Tensor, targets: Tensor, smoothing: float = 0.0, weigh
         weights: (C,) of the classes; None = all 1. The mean is over B, not over the sum of the weights in the batch
             as in PyTorch's for class numbers, so that one-hot shares and class numbers give the same loss and a
             heavy class moves the weights as far in whatever company it comes.
-    Returns:
-        A scalar >= 0.
     Source: smoothing: Szegedy et al. 2016, "Rethinking the Inception Architecture", arXiv:1512.00567, section 7.
     >>> round(float(cross_entropy(torch.tensor([[0.0, 0.0]]), torch.tensor([1]))), 4)
     0.6931
@@ -49,8 +47,6 @@ def focal(logits: Tensor, targets: Tensor, gamma: float = 2.0, weights: Tensor |
         targets: (B,) class numbers, or (B, C) shares of classes that sum to 1.
         gamma: >= 0; 0 is cross-entropy, 2 the paper's.
         weights: (C,) of the classes, alpha of the paper; None = all 1.
-    Returns:
-        A scalar >= 0.
     Source: Lin et al. 2017, "Focal Loss for Dense Object Detection", arXiv:1708.02002, eq. 5, with a softmax over C
     classes in place of two.
     >>> round(float(focal(torch.tensor([[0.0, 0.0]]), torch.tensor([1]), gamma=2)), 4)  # (1/2)^2 log 2
@@ -173,8 +169,6 @@ def cosface(cosines: Tensor, labels: Tensor, scale: float, margin: float, weight
         scale: s > 0; 64 in the paper, less for few classes.
         margin: m >= 0; 0.35 in the paper.
         weights: (C,) of the classes; see `cross_entropy`.
-    Returns:
-        A scalar >= 0.
     Source: Wang et al. 2018, "CosFace: Large Margin Cosine Loss for Deep Face Recognition", arXiv:1801.09414, eq. 4.
     """
     cosines = precise(cosines)
@@ -188,14 +182,8 @@ def arcface(cosines: Tensor, labels: Tensor, scale: float, margin: float, weight
     Beyond theta = pi - m that would rise again and reward a worse embedding; there it is s (cos(theta) - m sin(m)),
     which goes on falling.
 
-    Args:
-        cosines: (B, C) in [-1, 1]; of a cosine head with K > 1 this is sub-centre ArcFace.
-        labels: (B,) class numbers.
-        scale: s > 0; 64 in the paper, less for few classes.
+    Args: as `cosface`; of a cosine head with K > 1 this is sub-centre ArcFace.
         margin: m in [0, pi), radians; 0.5 in the paper.
-        weights: (C,) of the classes; see `cross_entropy`.
-    Returns:
-        A scalar >= 0.
     Source: Deng et al. 2019, "ArcFace: Additive Angular Margin Loss for Deep Face Recognition", arXiv:1801.07698,
     eq. 3; the case beyond pi - m is that of the authors' code.
     """
@@ -213,15 +201,9 @@ def adaface(
     q = 0 CosFace, and at q = 1 images far from their class are pulled less. theta + g_angle is clipped to [0, pi], as
     in the authors' code: beyond, there is no gradient through the angle.
 
-    Args:
-        cosines: (B, C) in [-1, 1].
+    Args: as `cosface`.
         quality: (B,) in [-1, 1], from `NormQuality`.
-        labels: (B,) class numbers.
-        scale: s > 0; 64 in the paper.
         margin: m in [0, pi / 2], radians; 0.4 in the paper.
-        weights: (C,) of the classes; see `cross_entropy`.
-    Returns:
-        A scalar >= 0.
     Source: Kim, Jain, Liu 2022, "AdaFace: Quality Adaptive Margin for Face Recognition", arXiv:2204.00964, eq. 14, 15.
     """
     cosines = precise(cosines)
@@ -307,8 +289,6 @@ def a_softmax(
         margin: m, a whole number >= 1; 4 in the paper; 1 is no margin.
         blend: lambda >= 0, from `a_softmax_blend`.
         weights: (C,) of the classes; see `cross_entropy`.
-    Returns:
-        A scalar >= 0.
     Raises:
         UsageError: the margin is no whole number >= 1.
     Source: Liu et al. 2017, "SphereFace: Deep Hypersphere Embedding for Face Recognition", arXiv:1704.08063, eq. 7

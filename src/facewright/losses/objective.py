@@ -2,7 +2,8 @@
 
 Pair losses (contrastive, pairwise, triplet) need no classes: the head's last layer learns beside them, by cross-entropy
 on embeddings cut off from the backbone. Closed-set accuracy still means something, and no gradient of it reaches the
-backbone.
+backbone. They bring the embeddings to unit length first and look at cosines, or at d^2 = 2 - 2 cos; what a batch does
+not hold (a genuine pair, a valid triplet) counts exactly 0, with a zero gradient.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The objective of a network with targets in place of classes, and the losses of numbers (age, yaw) and of votes.
 
-A target that is unknown is NaN and counts for nothing. Of K bins over [low, high] the first is centred at low and the
-last at high, so neighbours are (high - low) / (K - 1) apart; a number outside falls into the nearest.
+A target that is unknown is NaN and counts for nothing; a loss is a scalar >= 0, and 0 where nothing is known. Of K bins
+over [low, high] the first is centred at low and the last at high, so neighbours are (high - low) / (K - 1) apart; a
+number outside falls into the nearest.
 """
 
 from __future__ import annotations
@@ -24,8 +25,6 @@ def absolute_error(scores: Tensor, truth: Tensor, delta: float = 0.0) -> Tensor:
     Args:
         scores, truth: (B,), both standardized; truth is NaN where unknown.
         delta: >= 0; 0 is the absolute error.
-    Returns:
-        A scalar >= 0; 0 where nothing is known.
     Source: P. J. Huber, "Robust estimation of a location parameter", Ann. Math. Statist. 35 (1964), divided by delta:
     the absolute error less delta / 2 where it is linear.
     >>> float(absolute_error(torch.tensor([1.0, 5.0]), torch.tensor([3.0, float("nan")])))
@@ -40,8 +39,6 @@ def expected_value_loss(scores: Tensor, truth: Tensor, low: float, high: float) 
 
     Args:
         scores: (B, K) of the bins, K >= 2. truth: (B,), NaN where unknown. low, high: centres of the outer bins.
-    Returns:
-        A scalar >= 0; 0 where nothing is known.
     Source: DEX: Rothe, Timofte and Van Gool 2015, "DEX: Deep EXpectation of apparent age from a single image", ICCV
     workshops.
     """
@@ -57,8 +54,6 @@ def ordinal_loss(scores: Tensor, truth: Tensor, low: float, high: float) -> Tens
 
     Args:
         scores: (B, K - 1), the logits of "above k". truth: (B,), NaN where unknown. low, high: of K ranks.
-    Returns:
-        A scalar >= 0; 0 where nothing is known.
     Source: CORAL: Cao, Mirjalili and Raschka 2020, "Rank consistent ordinal regression for neural networks with
     application to age estimation", Pattern Recognition Letters 140, arXiv:1901.07884; all importances are 1.
     """
@@ -108,8 +103,6 @@ def vote_loss(scores: Tensor, votes: Tensor, smoothing: float = 0.0) -> Tensor:
     Args:
         scores: (B, C). votes: (B, C), counts or shares, each >= 0; a row of zeros or with a NaN is unknown.
         smoothing: in [0, 1): this much of the shares is spread evenly over all classes.
-    Returns:
-        A scalar >= 0; 0 where nothing is known.
     Source: Barsoum et al. 2016, "Training deep networks for facial expression recognition with crowd-sourced label
     distribution", arXiv:1608.01041: the cross-entropy loss.
     >>> round(float(vote_loss(torch.zeros(1, 2), torch.tensor([[3.0, 1.0]]))), 4)

@@ -44,7 +44,7 @@ def convert(source: str | Path, architecture: str, target: str | Path) -> Matche
     source, target = Path(source), Path(target)
     if target.suffix != ".safetensors":
         raise WeightsError(f"{target}: expected a name that ends in .safetensors")
-    raw = _unpickled(source) if _is_pickle(source) else read_weights(source).tensors
+    raw = _unpickled(source) if _looks_pickled(_beginning(source)) else read_weights(source).tensors
     matched = match_weights(architecture, raw, str(source))
     note = {"architecture": architecture, "naming": matched.naming.name, "source_sha256": sha256_of(source)}
     tensors = {name: tensor.contiguous() for name, tensor in matched.state.items()}
@@ -61,17 +61,8 @@ def naming_of(metadata: Mapping[str, str]) -> str:
     return str(note.get("naming", "")) if isinstance(note, dict) else ""
 
 
-def _is_pickle(source: Path) -> bool:
-    if not source.is_file():
-        raise WeightsError(f"{source}: no such file")
-    with source.open("rb") as file:
-        return looks_pickled(file.read(8))
-
-
 def _unpickled(source: Path) -> dict[str, Tensor]:
     """The tensors of a pickle, read without running what it names."""
-    if source.stat().st_size > MOST_BYTES:
-        raise WeightsError(f"{source}: has {source.stat().st_size:,} bytes; the limit is {MOST_BYTES:,}")
     mapped = zipfile.is_zipfile(source)
     try:
         content = torch.load(source, map_location="cpu", weights_only=True, mmap=mapped)
@@ -143,7 +134,8 @@ def as_numbers(raw: Mapping[str, Tensor], path: str) -> dict[str, Tensor]:
             numbers[name] = tensor
             continue
         if tensor.dtype not in FLOATS:
-            raise WeightsError(f"{path}: {name} is {_kind(tensor)}; expected float32, float16, bfloat16 or float64")
+            kind = str(tensor.dtype).removeprefix("torch.")
+            raise WeightsError(f"{path}: {name} is {kind}; expected float32, float16, bfloat16 or float64")
         cast = tensor.to(torch.float32)
         if not torch.isfinite(cast).all():
             raise WeightsError(f"{path}: {name} holds NaN or infinity; these weights are broken, nothing was loaded")
@@ -151,28 +143,30 @@ def as_numbers(raw: Mapping[str, Tensor], path: str) -> dict[str, Tensor]:
     return numbers
 
 
-def looks_pickled(beginning: bytes) -> bool:
-    """Return True if a file begins as PyTorch's pickles do: a zip, or a pickle of protocol 2 to 5.
-
-    Args:
-        beginning: at least the first four bytes.
-    """
+def _looks_pickled(beginning: bytes) -> bool:
+    """Whether a file begins as PyTorch's pickles do: a zip, or a pickle of protocol 2 to 5."""
     return beginning.startswith(b"PK\x03\x04") or (beginning[:1] == b"\x80" and beginning[1:2] in b"\x02\x03\x04\x05")
 
 
-def _check_beginning(path: Path) -> None:
-    """Refuse what cannot be safetensors before the library sees it."""
+def _beginning(path: Path) -> bytes:
+    """The first 64 bytes of a file that is there and not too large."""
     if not path.is_file():
         raise WeightsError(f"{path}: no such file; expected weights as .safetensors")
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
             start = file.read(64)
-            beginning = start[:9]
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read ({error.strerror or error})") from None
     if size > MOST_BYTES:
         raise WeightsError(f"{path}: has {size:,} bytes; the limit is {MOST_BYTES:,}")
+    return start
+
+
+def _check_beginning(path: Path) -> None:
+    """Refuse what cannot be safetensors before the library sees it."""
+    start, size = _beginning(path), path.stat().st_size
+    beginning = start[:9]
     header = int.from_bytes(beginning[:8], "little")
     if len(beginning) == 9 and header <= MOST_HEADER and beginning[8:] == b"{":
         if header + 8 > size:
@@ -180,7 +174,7 @@ def _check_beginning(path: Path) -> None:
         return
     if path.suffix.lower() == ".onnx":
         raise WeightsError(f"{path}: an exported graph holds no PyTorch weights; use the .safetensors it was made of")
-    if looks_pickled(beginning):
+    if _looks_pickled(beginning):
         raise WeightsError(
             f"{path}: a pickle (PyTorch's .pth), whatever it is called: reading one can run code, so it is not read"
             f" here; convert it once: facewright weights convert {path} --model NAME --to OUT.safetensors"
@@ -188,7 +182,3 @@ def _check_beginning(path: Path) -> None:
     if (instead := not_the_file(start)) is not None:
         raise WeightsError(f"{path}: {instead}")
     raise WeightsError(f"{path}: no safetensors file; expected a header of at most {MOST_HEADER:,} bytes")
-
-
-def _kind(tensor: Tensor) -> str:
-    return str(tensor.dtype).removeprefix("torch.")

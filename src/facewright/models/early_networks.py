@@ -119,6 +119,10 @@ DEPTHS = {  # convolutions before each pool
     "vgg16": (2, 2, 3, 3, 3),
     "vgg19": (2, 2, 4, 4, 4),
 }
+ALEXNET_LAYERS = (  # inputs, outputs, kernel, stride, whether a pool follows
+    *((3, 64, 11, 4, True), (64, 192, 5, 1, True)),
+    *((192, 384, 3, 1, False), (384, 256, 3, 1, False), (256, 256, 3, 1, True)),
+)
 ALEXNET_SIDE = 63  # px: leaves 14, 6 and 2 points before, and 1 point after the third pool
 
 
@@ -193,21 +197,11 @@ class AlexNet(Model):
     def __init__(self, name: str, classes: int, stem: Stem = "imagenet") -> None:
         super().__init__()
         self.enlarge = Enlarge(ALEXNET_SIDE)
-        self.features = nn.Sequential(  # the name is torchvision's
-            nn.Conv2d(3, 64, 11, 4, 2),
-            nn.ReLU(inplace=True),
-            nn.MaxPool2d(3, 2),
-            nn.Conv2d(64, 192, 5, 1, 2),
-            nn.ReLU(inplace=True),
-            nn.MaxPool2d(3, 2),
-            nn.Conv2d(192, 384, 3, 1, 1),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(384, 256, 3, 1, 1),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(256, 256, 3, 1, 1),
-            nn.ReLU(inplace=True),
-            nn.MaxPool2d(3, 2),
-        )
+        layers: list[nn.Module] = []
+        for inputs, outputs, kernel, stride, pooled in ALEXNET_LAYERS:
+            layers += [nn.Conv2d(inputs, outputs, kernel, stride, min(kernel // 2, 2)), nn.ReLU(inplace=True)]
+            layers += [nn.MaxPool2d(3, 2)] if pooled else []
+        self.features = nn.Sequential(*layers)  # the name is torchvision's
         self.avgpool = nn.AdaptiveAvgPool2d(6)
         self.classifier = nn.Sequential(
             nn.Dropout(0.5),

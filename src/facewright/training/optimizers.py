@@ -181,17 +181,14 @@ def build(rule: OptimizerSpec, groups: Sequence[Group], learning_rate: float) ->
         groups: from `rate_groups`.
         learning_rate: the base rate; times a group's factor it is kept as `base`, scaled by the schedule at every step.
     """
-    momentum, beta2 = rule.momentum, rule.beta2
-    device = groups[0].parameters[0].device.type
+    device, momentum = groups[0].parameters[0].device.type, rule.momentum
     fused = device in FUSED
     parts = [part for group in groups for part in _parts(rule, group, learning_rate)]
-    if rule.name == "adamw":
-        adamw = _AdamW if device == "cpu" else torch.optim.AdamW
-        return adamw(parts, lr=learning_rate, betas=(0.9, beta2), fused=fused)
-    if rule.name == "adam":
-        adam = _Adam if device == "cpu" else torch.optim.Adam
-        return adam(parts, lr=learning_rate, betas=(0.9, beta2), fused=fused)
-    return torch.optim.SGD(parts, lr=learning_rate, momentum=momentum, nesterov=momentum > 0, fused=fused)
+    if rule.name == "sgd":
+        return torch.optim.SGD(parts, lr=learning_rate, momentum=momentum, nesterov=momentum > 0, fused=fused)
+    on_cpu, elsewhere = (_AdamW, torch.optim.AdamW) if rule.name == "adamw" else (_Adam, torch.optim.Adam)
+    kind = on_cpu if device == "cpu" else elsewhere
+    return kind(parts, lr=learning_rate, betas=(0.9, rule.beta2), fused=fused)
 
 
 class _InMemoryOrder:

@@ -64,7 +64,19 @@ def inspect(
     if labels is not None:
         if data is not None or sheet is not None or order is not None or columns or names or layout or label_from:
             raise UsageError("--labels inspects the data of a run: remove DATA and what describes it")
-        _inspect_labels(labels, folds, weights, out, device, quiet, as_json)
+        check_writable(out)
+
+        from facewright.workflows import label_issues
+
+        result = with_progress(label_issues.find_label_issues, quiet)(
+            labels, folds=folds, weights=weights, device=device
+        )
+        report(result.to_dict(), _describe_label_issues(result), as_json)
+        say(f"wrote {labels / 'suspicious.json'}")
+        say(f"report: {labels / 'report.html'}")
+        if out is not None:
+            label_issues.write_page(labels, out)
+            say(f"wrote {out}")
         return
     if data is None:
         raise UsageError("nothing to inspect: give DATA, or --labels RUN")
@@ -79,28 +91,10 @@ def inspect(
     if sheet is not None:
         write_atomic(sheet, image)
         say(f"wrote {sheet}")
-    report(audit.to_dict(), describe_audit(audit), as_json)
+    report(audit.to_dict(), _describe_audit(audit), as_json)
 
 
-def _inspect_labels(
-    run: Path, folds: int, weights: str | None, out: Path | None, device: str | None, quiet: bool, as_json: bool
-) -> None:
-    """Find label issues in a run's data; suspicious.json and report.html are written to the run."""
-    check_writable(out)
-
-    from facewright.workflows import label_issues
-
-    result = with_progress(label_issues.find_label_issues, quiet)(run, folds=folds, weights=weights, device=device)
-    report(result.to_dict(), describe_label_issues(result), as_json)
-    say(f"wrote {run / 'suspicious.json'}")
-    say(f"report: {run / 'report.html'}")
-    if out is not None:
-        label_issues.write_page(run, out)
-        say(f"wrote {out}")
-
-
-def describe_audit(audit: Audit) -> str:
-    """Return what an audit found, as text and one table."""
+def _describe_audit(audit: Audit) -> str:
     small, middle, large = (
         f"{height:g}x{width:g}" for height, width in (audit.sizes.smallest, audit.sizes.median, audit.sizes.largest)
     )
@@ -124,8 +118,7 @@ def describe_audit(audit: Audit) -> str:
     return "\n".join(lines)
 
 
-def describe_label_issues(result: LabelIssues) -> str:
-    """Return label issues as text and tables."""
+def _describe_label_issues(result: LabelIssues) -> str:
     from facewright.report.label_issues import in_words
 
     lines = [f"{result.dataset}: {result.n:,} images in {len(result.classes):,} classes", *in_words(result)]
@@ -241,11 +234,10 @@ def doctor(as_json: opt.Json = False) -> None:
     from facewright.workflows.diagnosis import doctor as diagnose
 
     found = diagnose()
-    report(found.to_dict(), describe_installation(found), as_json)
+    report(found.to_dict(), _describe_installation(found), as_json)
 
 
-def describe_installation(found: Diagnosis) -> str:
-    """Return one page of text to paste."""
+def _describe_installation(found: Diagnosis) -> str:
     absent = {name: missing for name, missing in found.extras.items() if missing}
     present = ", ".join(name for name, missing in found.extras.items() if not missing) or "none"
     rows = [

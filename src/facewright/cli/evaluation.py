@@ -86,26 +86,16 @@ def evaluate(
     from facewright.workflows import evaluation
 
     result = with_progress(evaluation.evaluate, quiet)(
-        model,
-        data,
-        task=task,
-        seed=seed,
-        detector=detector,
-        unknown_classes=unknown_classes,
-        threshold=threshold,
-        validation=validation,
-        by=by,
-        attributes=attributes,
-        out=out,
-        device=device,
-    )
-    say_notes(result)
+        model, data, task=task, seed=seed, detector=detector, unknown_classes=unknown_classes, threshold=threshold,
+        validation=validation, by=by, attributes=attributes, out=out, device=device,
+    )  # fmt: skip
+    _say_notes(result)
     report(result.to_dict(), describe(result), as_json)
     if out is not None:
         say(f"report: {out / 'report.html'}")
 
 
-def say_notes(result: ClassificationResult | TaskResult | Recognition | AttackResult) -> None:
+def _say_notes(result: ClassificationResult | TaskResult | Recognition | AttackResult) -> None:
     """Print why the task was chosen and how many images were left out."""
     for sentence in getattr(result, "notes", ()):
         say(f"note: {sentence}")
@@ -124,11 +114,11 @@ def describe(result: ClassificationResult | TaskResult | Recognition | AttackRes
     from facewright.evaluation.targets import TaskResult
 
     if isinstance(result, AttackResult):
-        return describe_attacks(result)
+        return _describe_attacks(result)
     if isinstance(result, ClassificationResult | TaskResult):
         lines = describe_result(result)
     elif isinstance(result.result, IdentificationResult):
-        return describe_identification(result.result)
+        return _describe_identification(result.result)
     else:
         lines = describe_verification(result.result)
     if isinstance(result, TaskResult):
@@ -154,8 +144,7 @@ def describe_subgroups(result: Subgroups) -> str:
     return "\n".join([*lines, *(f"note: {line}" for line in result.limits)])
 
 
-def describe_attacks(result: AttackResult) -> str:
-    """Return the APCER of each attack type, then the rates over all."""
+def _describe_attacks(result: AttackResult) -> str:
     rows = [[row.attack, percent(row.apcer)] for row in result.attacks]
     rows += [["", ""], [f"max. APCER ({result.worst})", percent(result.apcer)]]
     rows += [["BPCER", percent(result.bpcer)], ["ACER", percent(result.acer)]]
@@ -188,8 +177,7 @@ def describe_verification(result: VerificationResult) -> str:
     return "\n".join([*lines, "", table(["FAR", "achieved", "impostors", "TAR", "threshold"], rows)])
 
 
-def describe_identification(result: IdentificationResult) -> str:
-    """Return rank-1 and the open-set rates."""
+def _describe_identification(result: IdentificationResult) -> str:
     lines = [
         f"gallery of {result.identities:,} people, {result.mates:,} mated and {result.strangers:,} non-mated probes",
         f"rank 1  {percent(result.cmc[0])}",
@@ -202,7 +190,7 @@ def describe_identification(result: IdentificationResult) -> str:
 def describe_result(result: ClassificationResult | TaskResult) -> str:
     """Return the headline numbers of an evaluation in a few lines."""
     if result.task == "targets":
-        return "\n".join(target_lines(result))
+        return "\n".join(_target_lines(result))
     return "\n".join(
         (
             f"{result.split}: {result.n:,} images, {len(result.classes):,} classes",
@@ -224,8 +212,7 @@ def _binary_lines(result: BinaryResult) -> list[str]:
     ]
 
 
-def target_lines(result: TaskResult) -> Iterator[str]:
-    """Yield the headline numbers of each target."""
+def _target_lines(result: TaskResult) -> Iterator[str]:
     yield f"{result.split}: {result.n:,} images"
     if result.attributes is not None:
         yield from _attribute_lines(result.attributes)
@@ -274,7 +261,6 @@ def comparison_lines(comparison: TargetComparison) -> Iterator[str]:
 
 
 def _attribute_lines(result: AttributesResult) -> Iterator[str]:
-    """Yield a row for each attribute; accuracies with their 95 % interval, the rest without."""
     rows = []
     for row in result.attributes:
         others = (row.balanced_accuracy, row.auc, row.average_precision)
@@ -293,7 +279,6 @@ def _attribute_lines(result: AttributesResult) -> Iterator[str]:
 
 
 def _number_lines(result: NumberResult) -> list[str]:
-    """Return the errors of a number and those by range."""
     lines = [
         f"{result.name}: mean absolute error {_error(result.mean_absolute_error)}, root mean square "
         f"{_error(result.root_mean_square_error)}, n = {result.n:,}",

@@ -58,21 +58,13 @@ def export(
     from facewright.workflows import exportation
 
     made = with_progress(exportation.export, quiet)(
-        model,
-        out,
-        check=check,
-        quantise=quantise,
-        calibration=calibration,
-        crop=crop,
-        flip=flip,
-        detector=detector,
+        model, out, check=check, quantise=quantise, calibration=calibration, crop=crop, flip=flip, detector=detector,
         device=device,
-    )
-    report(made.to_dict(), describe_export(made), as_json)
+    )  # fmt: skip
+    report(made.to_dict(), _describe_export(made), as_json)
 
 
-def describe_export(made: Export) -> str:
-    """Return what was written, and how it compares with PyTorch."""
+def _describe_export(made: Export) -> str:
     found = made.agreement
     parts = {"probabilities": found.probabilities, "unit vectors": found.vectors, "cosines": found.cosines}
     parts |= {"norms": found.norms}
@@ -84,7 +76,7 @@ def describe_export(made: Export) -> str:
         f"decisions changed: {found.changed} of {found.decisions:,} ({number_of(found.ties, 'tie')} not counted)",
     ]
     if made.quantised is not None:
-        lines += describe_int8(made.quantised, made.size)
+        lines += _describe_int8(made.quantised, made.size)
     lines.append(
         f"wrote {made.path}: {made.precision}, {made.size / 1e6:.1f} MB, pixels "
         f"(B, {made.spec.height}, {made.spec.width}, 3) uint8 -> {outputs}"
@@ -92,10 +84,9 @@ def describe_export(made: Export) -> str:
     return "\n".join(lines)
 
 
-def describe_int8(made: Int8Report, size: int) -> list[str]:
-    """Return what int8 costs and saves."""
+def _describe_int8(made: Int8Report, size: int) -> list[str]:
     lines = [f"int8, calibrated on {number_of(made.pictures, 'image')} of {made.calibration}:"]
-    lines += [f"  {target_cost_line(one)}" for one in made.targets]
+    lines += [f"  {_target_cost_line(one)}" for one in made.targets]
     if (cost := made.cost) is not None:
         correct = "classified correctly" if cost.question == "class" else "nearest other image is of the same person"
         lines += [
@@ -107,8 +98,7 @@ def describe_int8(made: Int8Report, size: int) -> list[str]:
     return [*lines, f"  file: {made.float32_bytes / 1e6:.1f} MB -> {size / 1e6:.1f} MB"]
 
 
-def target_cost_line(cost: TargetCost) -> str:
-    """Return what int8 costs one target."""
+def _target_cost_line(cost: TargetCost) -> str:
     change = f"at most {cost.furthest:.3g} apart"
     if cost.changed is not None:
         change = f"answers changed {percent(cost.changed)}, probabilities {change}"
@@ -239,21 +229,10 @@ def import_(
     from facewright.workflows.model_import import import_model
 
     imported = with_progress(import_model, quiet)(
-        file,
-        name if name.lower().endswith(".onnx") else f"{name}.onnx",
-        template=template,
-        size=size,
-        mean=_numbers("--mean", mean),
-        std=_numbers("--std", std),
-        colour=colour,
-        flip=flip,
-        output=output,
-        licence=licence,
-        pairs=pairs,
-        photos=photos,
-        detector=detector,
-        device=device,
-    )
+        file, name if name.lower().endswith(".onnx") else f"{name}.onnx", template=template, size=size,
+        mean=_numbers("--mean", mean), std=_numbers("--std", std), colour=colour, flip=flip, output=output,
+        licence=licence, pairs=pairs, photos=photos, detector=detector, device=device,
+    )  # fmt: skip
     rows = [(row.colour, row.scaling, "yes" if row.flip else "no", f"{row.auc:.4f}", f"{row.separation:.2f}",
              "chosen" if row.chosen else "") for row in imported.trials]  # fmt: skip
     lines = [table(("colour", "scaling", "flip", "AUC", "separation", ""), rows)] if rows else []
@@ -287,7 +266,6 @@ def default(
 
 
 def _numbers(option: str, text: str | None) -> tuple[float, float, float] | None:
-    """Read one number, or three; raises UsageError."""
     if text is None:
         return None
     try:

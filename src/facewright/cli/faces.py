@@ -99,17 +99,9 @@ def faces(
     from facewright.workflows import face_detection
 
     found = with_progress(face_detection.faces, quiet)(
-        photos,
-        out=out,
-        smallest=smallest,
-        template=template,
-        detector="dlib" if detector is None else detector,
-        select_face=selection,
-        size=size,
-        margin=margin,
-        draw=draw,
-        device=device,
-    )
+        photos, out=out, smallest=smallest, template=template, detector="dlib" if detector is None else detector,
+        select_face=selection, size=size, margin=margin, draw=draw, device=device,
+    )  # fmt: skip
     say_errors(found.photos)
     report(found.to_dict(), describe_faces(found), as_json)
     if out is not None:
@@ -176,21 +168,14 @@ def scan(
     from facewright.workflows import face_scan
 
     scanned = with_progress(face_scan.scan, quiet)(
-        model,
-        photos,
-        boxes=boxes,
-        threshold=threshold,
-        search=Search(smallest=smallest, suppression=suppress),
-        frame=None if frame is None else Frame(*four_numbers(frame)),
-        face=face,
-        draw=draw,
-        device=device,
-    )
+        model, photos, boxes=boxes, threshold=threshold, search=Search(smallest=smallest, suppression=suppress),
+        frame=None if frame is None else Frame(*four_numbers(frame)), face=face, draw=draw, device=device,
+    )  # fmt: skip
     say_errors(scanned.photos)
-    write_csv(csv_file, box_table(scanned.photos))
+    write_csv(csv_file, _box_table(scanned.photos))
     if draw is not None:
         say(f"wrote {number_of(len(scanned.drawn), 'image')} to {draw}")
-    report(scanned.to_dict(), describe_scan(scanned), as_json)
+    report(scanned.to_dict(), _describe_scan(scanned), as_json)
     exit_if_all_failed(scanned.photos)
 
 
@@ -204,17 +189,16 @@ def describe_faces(found: FoundFaces) -> str:
             continue
         larger = "" if photo.searched is None else f" {of_at_least(photo.searched)}"
         lines.append(f"{named(photo.path)}: {number_of(len(photo.faces), 'face')}{larger}")
-        lines += [face_line(dict(zip("xywh", face.box, strict=True)) | {"score": face.score}) for face in photo.faces]
+        lines += [_face_line(dict(zip("xywh", face.box, strict=True)) | {"score": face.score}) for face in photo.faces]
     return "\n".join(lines)
 
 
-def describe_scan(scanned: Scanned) -> str:
-    """Return the boxes of each photo, then the detection metrics where the true boxes are known."""
+def _describe_scan(scanned: Scanned) -> str:
     lines = []
     for photo in scanned.photos:
         if photo.found is not None:
             lines.append(f"{named(photo.path)}: {number_of(len(photo.found), 'face')}")
-            lines += [face_line(face) for face in photo.found.to_list()]
+            lines += [_face_line(face) for face in photo.found.to_list()]
     if scanned.detection:
         header = ["photos", "n", "faces", "average precision", "precision", "recall"]
         rows = [
@@ -233,17 +217,17 @@ def describe_scan(scanned: Scanned) -> str:
     return "\n".join(lines)
 
 
-def face_line(face: Mapping[str, float | None]) -> str:
+def _face_line(face: Mapping[str, float | None]) -> str:
     """Return the box of a face in pixels, and its score.
 
-    >>> face_line({"x": 10.2, "y": 7, "w": 40, "h": 41.6, "score": 0.98765, "hits": 9})
+    >>> _face_line({"x": 10.2, "y": 7, "w": 40, "h": 41.6, "score": 0.98765, "hits": 9})
     '  x 10  y 7  w 40  h 42  score 0.988'
     """
     place = "  " + "  ".join(f"{name} {face[name]:.0f}" for name in "xywh")
     return place if face["score"] is None else f"{place}  score {face['score']:.3f}"
 
 
-def box_table(photos: Sequence[ScannedPhoto]) -> str:
+def _box_table(photos: Sequence[ScannedPhoto]) -> str:
     """Return one CSV row for each face: path, x, y, w, h in pixels, score, hits, error; a broken photo has its own."""
     return csv_text(
         ["path", "x", "y", "w", "h", "score", "hits", "error"], (row for photo in photos for row in _box_rows(photo))

@@ -144,11 +144,10 @@ def expire(
         raise UsageError(f"expected --older-than DAYS such as 365d, 1 to {MAX_DAYS}, got {older_than!r}")
     with opened(gallery_at) as gallery:
         expired = gallery.expire(timedelta(days=int(days)))
-    facts = {"task": "expire", "gallery": gallery.store.location} | expired.to_dict()
-    report(facts | {"remains": gallery.store.remains}, f"deleted {_entries(expired.entries)}", as_json)
+    facts = expired.to_dict() | {"remains": gallery.store.remains}
+    _report("expire", gallery, facts, f"deleted {_entries(expired.entries)}", as_json)
     if expired.unknown:
         say(f"{_entries(expired.unknown)} stay: version 0.1 did not record when they were enrolled")
-    _say_remains(gallery.store.remains)
 
 
 @app.command("log")
@@ -165,8 +164,7 @@ def log(gallery_at: opt.GalleryAt, as_json: opt.Json = False) -> None:
         records = gallery.store.log()
     rows = [[one.time, one.action, f"{one.entries:,}"] for one in records]
     text = table(["time", "action", "entries"], rows) if rows else "no change is recorded"
-    facts = {"task": "log", "gallery": gallery.store.location, "changes": [one.to_dict() for one in records]}
-    report(facts, text, as_json)
+    _report("log", gallery, {"changes": [one.to_dict() for one in records]}, text, as_json)
 
 
 @app.command("export")
@@ -191,11 +189,7 @@ def export(
 
     with opened(gallery_at) as gallery:
         count = transfer.export(gallery.store, out, crops=crops)
-    report(
-        {"task": "export", "gallery": gallery.store.location, "out": str(out), "entries": count},
-        f"wrote {_entries(count)} to {out}",
-        as_json,
-    )
+    _report("export", gallery, {"out": str(out), "entries": count}, f"wrote {_entries(count)} to {out}", as_json)
 
 
 @app.command("import")
@@ -214,11 +208,8 @@ def import_(
     from facewright.workflows import galleries
 
     result = galleries.import_gallery(gallery_at, source)
-    report(
-        result.to_dict(),
-        f"imported {number_of(result.new, 'photo')} into {shown(gallery_at)}, {result.already:,} already there",
-        as_json,
-    )
+    new = number_of(result.new, "photo")
+    report(result.to_dict(), f"imported {new} into {shown(gallery_at)}, {result.already:,} already there", as_json)
 
 
 @app.command("stats")
@@ -231,7 +222,7 @@ def stats(gallery_at: opt.GalleryAt, as_json: opt.Json = False) -> None:
     """
     with opened(gallery_at) as gallery:
         found = gallery.stats()
-    report(found.to_dict(), describe_stats(found), as_json)
+    report(found.to_dict(), _describe_stats(found), as_json)
 
 
 @app.command("calibrate")
@@ -256,9 +247,8 @@ def calibrate(
     """
     with opened(gallery_at, device=device) as gallery:
         chosen = gallery.calibrate(fpir, confidence)
-    counts = {"people": chosen.people, "entries": chosen.entries}
-    facts = {"task": "calibrate", "gallery": gallery.store.location, **counts, "threshold": chosen.to_dict()}
-    report(facts, describe_threshold(chosen), as_json)
+    facts = {"people": chosen.people, "entries": chosen.entries, "threshold": chosen.to_dict()}
+    _report("calibrate", gallery, facts, _describe_threshold(chosen), as_json)
     if chosen.poor_value is None:
         say("note: no threshold of its own for blurred and tiny faces; enroll with --keep-crops to get one")
     if chosen.rule.startswith("conservative default"):
@@ -290,12 +280,8 @@ def reembed(
     """
     with opened(gallery_at, device=device) as gallery:
         count = gallery.reembed(model, detector=detector, crop=crop, flip=flip)
-    report(
-        {"task": "reembed", "gallery": gallery.store.location, "model": model, "entries": count},
-        f"moved {_entries(count)} of {gallery.store.location} to {model}",
-        as_json,
-    )
-    _say_remains(gallery.store.remains)
+    text = f"moved {_entries(count)} of {gallery.store.location} to {model}"
+    _report("reembed", gallery, {"model": model, "entries": count}, text, as_json)
     say("the gallery has no threshold now; choose one with facewright gallery calibrate")
 
 
@@ -303,15 +289,14 @@ def _entries(count: int) -> str:
     return f"{count:,} {'entry' if count == 1 else 'entries'}"
 
 
+def _report(task: str, gallery: Gallery, facts: Mapping[str, object], text: str, as_json: bool) -> None:
+    report({"task": task, "gallery": gallery.store.location, **facts}, text, as_json)
+    if gallery.store.remains:
+        say(f"bytes of what was deleted may remain in {gallery.store.remains}")
+
+
 def _report_change(task: str, gallery: Gallery, count: int, text: str, as_json: bool) -> None:
-    facts = {"task": task, "gallery": gallery.store.location, "entries": count, "remains": gallery.store.remains}
-    report(facts, text, as_json)
-    _say_remains(gallery.store.remains)
-
-
-def _say_remains(places: str) -> None:
-    if places:
-        say(f"bytes of what was deleted may remain in {places}")
+    _report(task, gallery, {"entries": count, "remains": gallery.store.remains}, text, as_json)
 
 
 def tags(metadata: Mapping[str, str]) -> str:
@@ -323,8 +308,7 @@ def tags(metadata: Mapping[str, str]) -> str:
     return "".join(f"  {key}={value}" for key, value in metadata.items())
 
 
-def describe_stats(found: GalleryStats) -> str:
-    """Return the counts, then the model that made the vectors."""
+def _describe_stats(found: GalleryStats) -> str:
     lines = [
         f"{found.location}: {number_of(found.entries, 'photo')} of {found.people:,} people, verified",
         f"face crops   {found.crops:,}",
@@ -335,12 +319,11 @@ def describe_stats(found: GalleryStats) -> str:
     if found.threshold is None:
         lines.append("threshold    none; choose one with facewright gallery calibrate")
     else:
-        lines += describe_threshold(found.threshold).splitlines()
+        lines += _describe_threshold(found.threshold).splitlines()
     return "\n".join([*lines, *(f"advice       {text}" for text in found.advice)])
 
 
-def describe_threshold(line: Threshold) -> str:
-    """Return the threshold and the data it was chosen on."""
+def _describe_threshold(line: Threshold) -> str:
     target = line.far_target or 0
     lines = [
         f"threshold {line.value:.4f}, for a false-positive identification rate (FPIR) of {100 * target:g} %",

@@ -91,13 +91,13 @@ def predict(
     if is_regression(model):
         if unknown_at is not None or every_face:
             raise UsageError(f"{model} is a fitted function without classes; remove --unknown-at and --every-face")
-        predict_tables(model, files, csv_file, as_json)
+        _predict_tables(model, files, csv_file, as_json)
         return
     predictions = with_progress(predict_images, quiet)(
         model, files, top_k=top_k, unknown_at=unknown_at, every_face=every_face, detector=detector, device=device
     )
     say_errors(predictions)
-    write_csv(csv_file, prediction_table(predictions))
+    write_csv(csv_file, _prediction_table(predictions))
     if as_json:
         emit({"model": str(model), "predictions": [one.to_dict() for one in predictions]})
     elif csv_file is None:
@@ -107,8 +107,7 @@ def predict(
     exit_if_all_failed(predictions)
 
 
-def predict_tables(model: Path, files: Sequence[Path], csv_file: Path | None, as_json: bool) -> None:
-    """Print or write the predictions of a fitted function for the rows of tables."""
+def _predict_tables(model: Path, files: Sequence[Path], csv_file: Path | None, as_json: bool) -> None:
     from facewright.regression import run as regression
 
     predictions = regression.predict_rows(model, files)
@@ -176,7 +175,7 @@ def _said(prediction: Prediction) -> str:
     """Return the classes, the most probable first, or the targets; of an unknown person, the nearest class."""
     answer = prediction.answer
     if prediction.targets is not None:
-        return ", ".join(f"{name} {answer_text(one)}" for name, one in prediction.targets.items())
+        return ", ".join(f"{name} {_answer_text(one)}" for name, one in prediction.targets.items())
     if prediction.unknown:
         return f"unknown (nearest: {prediction.names[0]})"
     if answer is not None:
@@ -185,7 +184,7 @@ def _said(prediction: Prediction) -> str:
     return ", ".join(f"{name} {100 * probability:.1f} %" for name, probability in pairs)
 
 
-def prediction_table(predictions: Sequence[Prediction]) -> str:
+def _prediction_table(predictions: Sequence[Prediction]) -> str:
     """Return predictions as CSV.
 
     One row for each image and class: path, rank from 1, name, probability, error; an unknown person has the name
@@ -207,7 +206,7 @@ def prediction_table(predictions: Sequence[Prediction]) -> str:
     return csv_text(["path", *("xywh" if boxed else ()), *header], rows)
 
 
-def answer_text(answer: TargetAnswer) -> str:
+def _answer_text(answer: TargetAnswer) -> str:
     """Return the value of a target in a few words: `yes (0.931)`, `31.2 (24.0 to 38.4)`, `happy (0.712)`."""
     from facewright.inference import AttributeAnswer, ClassAnswer
 
@@ -288,20 +287,19 @@ def explain(
         both = with_progress(explanation.explain_pair, quiet)(
             model, *photos, detector=detector, out=folder, device=device
         )
-        report(both.to_dict(), describe_pair(both), as_json)
+        report(both.to_dict(), _describe_pair(both), as_json)
         say(f"wrote {both.page}")
         return
     found = with_progress(explanation.explain, quiet)(
         model, photos, name=name, method=method, detector=detector, out=folder, device=device
     )
     say_errors(found.photos)
-    report(found.to_dict(), describe_explained(found), as_json)
+    report(found.to_dict(), _describe_explained(found), as_json)
     say(f"wrote {found.page}")
     exit_if_all_failed(found.photos)
 
 
-def describe_explained(found: Explained) -> str:
-    """Return a line for each photo: the class, its probability, the file that shows its regions."""
+def _describe_explained(found: Explained) -> str:
     lines = []
     for photo in (photo for photo in found.photos if photo.error is None):
         text = f"{photo.name} {100 * photo.probability:.1f} %"
@@ -311,8 +309,7 @@ def describe_explained(found: Explained) -> str:
     return "\n".join(lines)
 
 
-def describe_pair(found: ExplainedPair) -> str:
-    """Return the decision, if there is one, the similarity, and its largest drop when a region is covered."""
+def _describe_pair(found: ExplainedPair) -> str:
     lines = [
         f"similarity {found.occlusion.score:.4f}, falls by {found.occlusion.drop:.4f} at most when a region is covered"
     ]

@@ -104,22 +104,13 @@ def watch(
             for one in deliveries:
                 one.put(line.encode())
             if not as_json:
-                show(describe_track(event))
+                show(_describe_track(event))
 
         watched = watching.watch(
-            source,
-            gallery,
-            threshold=threshold,
-            every=every,
-            smallest=min_face,
-            linger=linger,
-            min_frames=min_frames,
-            duration=duration,
-            crops=None if out is None else out.with_name(f"{out.stem}-crops"),
-            draw=draw,
-            on_track=on_track,
-            on_event=on_event,
-        )
+            source, gallery, threshold=threshold, every=every, smallest=min_face, linger=linger, min_frames=min_frames,
+            duration=duration, crops=None if out is None else out.with_name(f"{out.stem}-crops"), draw=draw,
+            on_track=on_track, on_event=on_event,
+        )  # fmt: skip
         stored = gallery.threshold
     if watched.calibrated is not None and stored is None:
         say(records.default_used(watched.gallery, watched.calibrated))
@@ -129,7 +120,7 @@ def watch(
     for target, lost in undelivered.items():
         if lost:
             say(f"warning: {target}: {number_of(lost, 'event')} not delivered")
-    report({**watched.to_dict(), "undelivered": undelivered}, describe_watched(watched), as_json)
+    report({**watched.to_dict(), "undelivered": undelivered}, _describe_watched(watched), as_json)
 
 
 @contextmanager
@@ -144,16 +135,14 @@ def _delivering(sends: Sequence[tuple[str, Send]]) -> Iterator[list[Delivery]]:
             one.close()
 
 
-def describe_track(event: TrackEvent) -> str:
-    """Return a track as a line: when, who, and the score that decided."""
+def _describe_track(event: TrackEvent) -> str:
     when = f"{event.start:.2f} s: seen" if event.event == "seen" else f"{event.start:.2f}-{event.end:.2f} s"
     if event.person is None:
         return f"{when}: unknown; {event.reason}"
     return f"{when}: {event.person} ({event.score:.4f} >= {event.threshold:.4f}, {number_of(event.frames, 'frame')})"
 
 
-def describe_watched(watched: Watched) -> str:
-    """Return the counts in a line."""
+def _describe_watched(watched: Watched) -> str:
     fps = "" if watched.fps is None else f", {watched.fps:.1f} frames a second"
     facts = [
         f"{watched.seconds:.1f} s, {number_of(watched.decoded, 'frame')}{fps}",

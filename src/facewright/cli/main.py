@@ -185,7 +185,7 @@ def _started(arguments: Sequence[str]) -> list[str]:
         say(f"warning: {note}")
     show_log("facewright.devices")
     show_log("facewright.images")
-    words, level = without_verbosity(words)
+    words, level = _without_verbosity(words)
     log_to_stderr(level)
     download_handler.set(Plain())
     if sys.stdin.isatty() and sys.stderr.isatty() and "--json" not in words:
@@ -217,10 +217,10 @@ def typed_defaults() -> dict[str, Any]:
     return _default_map(command)
 
 
-def without_verbosity(words: Sequence[str]) -> tuple[list[str], int]:
+def _without_verbosity(words: Sequence[str]) -> tuple[list[str], int]:
     """Remove -v, -vv and --verbose before `--`; return the other words and the level of logging.
 
-    >>> without_verbosity(["train", "-v", "photos"])
+    >>> _without_verbosity(["train", "-v", "photos"])
     (['train', 'photos'], 20)
     """
     end = list(words).index("--") if "--" in words else len(words)
@@ -251,7 +251,6 @@ def _tell_torchrun(line: str) -> None:
 
 
 def _defaults_given() -> bool:
-    """Return True where there is a file or a variable to read."""
     return Path(FILE).is_file() or any(name.startswith(PREFIX) for name in os.environ)
 
 

@@ -84,7 +84,6 @@ def _list(as_json: bool) -> None:
 
 
 def _markdown() -> None:
-    """Print each architecture with its counted parameters, the published number and its source."""
     import torch
 
     from facewright.models import catalog
@@ -130,7 +129,7 @@ def _one(name: str, size: int | None, stem: str, *, every: bool, plot: Path | No
     rows = [(row.name, row.kind, _shape(row.output_shape), row.parameters, row.flops) for row in layers.rows]
     show(_layer_table(rows if every else _by_block(model, layers), layers))
     for entry in released(name):
-        show(f"\n{in_full(entry)}")
+        show(f"\n{_in_full(entry)}")
     say(f"{name} at {side} px with the {resolved} stem and {CLASSES:,} classes; a multiply-add is 2 FLOPs.")
 
 
@@ -196,7 +195,7 @@ def list_weights(
         show(f"no pretrained weights of {name} are known by name; --weights also takes a .safetensors file")
         return
     if name is not None:
-        show("\n\n".join(in_full(row) for row in rows))
+        show("\n\n".join(_in_full(row) for row in rows))
         return
     columns: dict[str, list[str]] = {
         "weights": [row.title for row in rows],
@@ -295,7 +294,7 @@ def facts(weights: Weights) -> dict[str, Any]:
     return asdict(weights) | {"spec": None if weights.spec is None else weights.spec.to_dict()}
 
 
-def in_full(row: Weights) -> str:
+def _in_full(row: Weights) -> str:
     """Return every fact about pretrained weights, one on each line, with the address that a claim is from."""
     spec, whole = row.spec, len(row.sha256) == 64
     rows = [
@@ -317,7 +316,6 @@ def in_full(row: Weights) -> str:
 
 
 def _from(source: str) -> str:
-    """Return the addresses, or the words, that a claim is from: a line each."""
     if not source:
         return ""
     lines = source.split() if all(part.startswith("https") for part in source.split()) else [source]
@@ -334,7 +332,6 @@ def _three(values: tuple[float, float, float]) -> str:
 
 
 def _megabytes(row: Weights) -> str:
-    """Return the size of a file, or of an architecture's parameters."""
     from facewright.models.catalog import describe
 
     if row.bytes is None and not (row.architecture or row.of):

@@ -319,7 +319,6 @@ def lines_of(event: Event) -> list[str]:
 
 @contextmanager
 def _live_progress() -> Iterator[RichProgress]:
-    """Yield the live line; it is removed when the block ends."""
     from rich.console import Console
     from rich.progress import BarColumn, ProgressColumn, TextColumn
     from rich.progress import Progress as RichProgress

@@ -123,7 +123,7 @@ def lr_find(
         data, model=model, recipe=recipe, seed=seed, overrides=opt.overrides(changes, size=size), steps=steps, low=low,
         high=high, device=device,
     )  # fmt: skip
-    report(found.to_dict(), describe_rates(found), as_json)
+    report(found.to_dict(), _describe_rates(found), as_json)
     if csv is not None:
         found.to_csv(csv)
         say(f"table: {csv}")
@@ -132,8 +132,7 @@ def lr_find(
         say(f"plot: {plot}")
 
 
-def describe_rates(found: LearningRates) -> str:
-    """Return a few of the steps, and the suggestion."""
+def _describe_rates(found: LearningRates) -> str:
     chosen = sorted({round(place * (len(found.steps) - 1) / (SHOWN - 1)) for place in range(SHOWN)})
     rows = [
         [f"{step.learning_rate:.2e}", f"{step.loss:.3f}", f"{step.smoothed_loss:.3f}"]

@@ -153,7 +153,7 @@ def compare(
     changed = opt.overrides(
         changes, epochs=epochs, size=size, precision=precision, store=store, detector=detector, select_face=select_face
     )
-    check_comparison(
+    _check_comparison(
         inputs, chosen, training_options=bool(changed or seed or budget or recipe is not None or task is not None)
     )
     limit = None if budget is None else opt.seconds(budget)
@@ -172,7 +172,7 @@ def compare(
         compared = comparison.compare([Path(run) for run in inputs])
         folder = out or free_folder("compare")
         compared.write(folder)
-    report(compared.to_dict(), describe_comparison(compared.comparison), as_json)
+    report(compared.to_dict(), _describe_comparison(compared.comparison), as_json)
     say(f"report: {folder / 'report.html'}")
 
 
@@ -194,7 +194,7 @@ def demo(
     from facewright.workflows import training_runs
 
     result = with_progress(training_runs.demo, quiet)(out, quick=quick, device=device)
-    text = [describe_comparison(result.compared.comparison), "", *map(prediction_line, result.predictions)]
+    text = [_describe_comparison(result.compared.comparison), "", *map(prediction_line, result.predictions)]
     report(result.to_dict(), "\n".join(text), as_json)
     say(f"report: {result.report}")
 
@@ -225,8 +225,7 @@ def recipes(
         show("\n".join(f"{one.name.ljust(width)}  {one.description}" for one in chosen))
 
 
-def check_comparison(inputs: list[str], models: list[str], *, training_options: bool) -> None:
-    """Refuse a mix of runs, data and training options."""
+def _check_comparison(inputs: list[str], models: list[str], *, training_options: bool) -> None:
     if models and len(inputs) > 1:
         raise UsageError(f"--models trains on one dataset, got {len(inputs)}")
     is_run = [(Path(run) / "run.json").is_file() for run in inputs]
@@ -252,8 +251,7 @@ def with_weights(model: str, weights: str | None) -> str:
     return f"{model}@{weights}"
 
 
-def describe_comparison(comparison: Comparison | TargetComparison) -> str:
-    """Return the models as a table, and the advice that follows from it."""
+def _describe_comparison(comparison: Comparison | TargetComparison) -> str:
     from facewright.evaluation.compare import TargetComparison
 
     if isinstance(comparison, TargetComparison):
@@ -307,15 +305,14 @@ def fit(
     run = with_progress(regression.fit, quiet)(
         points, targets=targets, recipe=recipe, out=out, seed=seed, overrides=changed
     )
-    report(run.summary(), describe_fit(run.evaluation), as_json)
+    report(run.summary(), _describe_fit(run.evaluation), as_json)
     for note in run.facts.notes:
         say(f"note: {note}")
     say(f"run: {run.folder}")
     say(f"report: {run.folder / 'report.html'}")
 
 
-def describe_fit(result: RegressionResult) -> str:
-    """Return the errors on the test part; with several targets, also those of each."""
+def _describe_fit(result: RegressionResult) -> str:
     lines = [f"{result.split}: {result.n:,} rows, {number_of(len(result.targets), 'target')}"]
     pooled = [
         ("mean absolute error", result.mean_absolute_error),

@@ -56,12 +56,12 @@ def verify(
     if as_json:
         emit(result.to_dict())
     elif result.score is not None:
-        show("\n".join([describe_verified(result), *(f"{path}: {side.said}" for path, side in sides if side.said)]))
+        show("\n".join([_describe_verified(result), *(f"{path}: {side.said}" for path, side in sides if side.said)]))
     if result.same is None:
         from facewright.recognition.networks import read_defaults
 
         reasons = [f"{path}: {side.reason}" for path, side in sides if side.reason is not None]
-        say(f"error: no decision: {'; '.join(reasons) or missing_threshold(model or read_defaults().model, result)}")
+        say(f"error: no decision: {'; '.join(reasons) or _missing_threshold(model or read_defaults().model, result)}")
         raise typer.Exit(1)
 
 
@@ -101,7 +101,7 @@ def pairs(
     """
     if not 1 <= len(words) <= 2:
         raise typer.BadParameter(f"expected a list of pairs, or a model and one, got {number_of(len(words), 'word')}")
-    folder = required_folder(images, words[-1])
+    folder = _required_folder(images, words[-1])
 
     from facewright.workflows import pair_evaluation
 
@@ -152,11 +152,10 @@ def benchmark(
     result = with_progress(pair_evaluation.benchmark, quiet)(
         *pair_evaluation.split_sets(words), flip=flip, detector=detector, device=device
     )
-    report(result.to_dict(), describe_benchmark(result), as_json)
+    report(result.to_dict(), _describe_benchmark(result), as_json)
 
 
-def describe_benchmark(result: Benchmark) -> str:
-    """Return a row a model and set."""
+def _describe_benchmark(result: Benchmark) -> str:
     rows = []
     for row in result.rows:
         accuracy = "undefined" if row.accuracy is None else precise(row.accuracy)
@@ -165,11 +164,10 @@ def describe_benchmark(result: Benchmark) -> str:
         tar = "too few pairs" if row.tar is None else f"{percent(row.tar)} at {row.far:g}"
         rows.append([row.model, row.set, f"{row.pairs:,}", accuracy, f"{100 * row.eer:.2f} %", tar, str(row.failures)])
     parts = [table(["model", "set", "pairs", "accuracy", "EER", "TAR at FAR", "failures"], rows)] if rows else []
-    return "\n\n".join([*parts, *map(describe_templates, result.templates)])
+    return "\n\n".join([*parts, *map(_describe_templates, result.templates)])
 
 
-def describe_templates(row: TemplateRow) -> str:
-    """Return the rates of one model on one set of templates."""
+def _describe_templates(row: TemplateRow) -> str:
     found = row.result
     lines = [
         f"{row.model} on {row.set}: {found.templates:,} templates of {row.images:,} images (faces: {row.faces}; "
@@ -241,21 +239,21 @@ def calibrate(
         )
     elif pairs is not None:
         result = with_progress(calibration.calibrate, quiet)(
-            model, pairs, required_folder(images, pairs), far, confidence=confidence, out=out, crop=crop, flip=flip,
+            model, pairs, _required_folder(images, pairs), far, confidence=confidence, out=out, crop=crop, flip=flip,
             detector=detector, select_face=select_face, device=device,
         )  # fmt: skip
-    report(result.to_dict(), describe_calibrated(result), as_json)
+    report(result.to_dict(), _describe_calibrated(result), as_json)
     say(f"wrote {result.written}")
 
 
-def required_folder(images: Path | None, pairs: str | Path) -> Path | None:
+def _required_folder(images: Path | None, pairs: str | Path) -> Path | None:
     """Return the folder of the images, which must be given; None for a list that holds them."""
     if images is None and Path(pairs).suffix.lower() != ".bin":
         raise UsageError("give --images DIR, the folder of the images that PAIRS names")
     return images
 
 
-def missing_threshold(model: str, result: Matched) -> str:
+def _missing_threshold(model: str, result: Matched) -> str:
     """Return why two faces got no decision, and what to do."""
     if model == opt.BUILT_IN and result.decided_with not in (None, result.detector):
         return f"the shipped threshold is for --detector {result.decided_with}, not for {result.detector}"
@@ -274,8 +272,7 @@ def missing_threshold(model: str, result: Matched) -> str:
     )
 
 
-def describe_verified(result: Matched) -> str:
-    """Return the decision first, then what it rests on."""
+def _describe_verified(result: Matched) -> str:
     lines = [] if result.score is None else [f"score      {result.score:.4f}"]
     if result.same is not None and result.threshold is not None and result.far is not None:
         lines.insert(0, str(result.verdict))
@@ -286,8 +283,7 @@ def describe_verified(result: Matched) -> str:
     return "\n".join(lines)
 
 
-def describe_calibrated(result: Calibrated) -> str:
-    """Return the threshold and the data it was chosen on."""
+def _describe_calibrated(result: Calibrated) -> str:
     chosen = result.threshold
     lines = [
         f"threshold {chosen.value:.4f} of {chosen.score}, for a false-accept rate of {chosen.far_target:g}",

@@ -100,17 +100,17 @@ def calibrate(
     embedder = Embedder.load(model, crop=crop, flip=flip, device=device)
     recognizer = Recognizer(embedder, detector=detector, device=device)
     scored = score_pairs(recognizer, pairs, images, on_event, select_face)
-    refuse_training_images(model, scored.embedded.digests, pairs)
+    _refuse_training_images(model, scored.embedded.digests, pairs)
     threshold, note = choose(scored, recognizer, far, confidence)
     if note is not None:
         on_event(Message(note))
-    warn_of_accepting_none(threshold, on_event)
+    _warn_of_accepting_none(threshold, on_event)
     bundle, norm = embedder.bundle, _norm(scored, recognizer)
     provenance = {name: fact for name, fact in bundle.provenance.items() if name != NORM}
     if norm is not None:
         provenance[NORM] = norm.to_dict()
     thresholds = with_threshold(bundle.thresholds, threshold)
-    keep(replace(bundle, thresholds=thresholds, provenance=provenance), target)
+    _keep(replace(bundle, thresholds=thresholds, provenance=provenance), target)
     return Calibrated(model=str(model), written=str(target), threshold=threshold, note=note, norm=norm)
 
 
@@ -163,7 +163,7 @@ def choose(
     return threshold.replace(**facts), note
 
 
-def warn_of_accepting_none(threshold: Threshold, on_event: EventHandler) -> None:
+def _warn_of_accepting_none(threshold: Threshold, on_event: EventHandler) -> None:
     """Report a threshold that no genuine score reaches: it meets any false-accept rate, and is of no use."""
     if threshold.tar is not None and threshold.tar.value == 0:
         on_event(
@@ -174,7 +174,7 @@ def warn_of_accepting_none(threshold: Threshold, on_event: EventHandler) -> None
         )
 
 
-def refuse_training_images(model: str | Path, digests: Sequence[str], data: str | Path) -> None:
+def _refuse_training_images(model: str | Path, digests: Sequence[str], data: str | Path) -> None:
     """Refuse to choose a threshold on images that the run was trained on; of a model file alone nothing is known."""
     count = seen_images(Path(model), digests).get("train", 0)
     if count:
@@ -205,7 +205,7 @@ def destination(model: str | Path, out: str | Path | None, *, changed: bool) -> 
     return model_file(path)
 
 
-def keep(bundle: Bundle, target: Path) -> None:
+def _keep(bundle: Bundle, target: Path) -> None:
     """Write a model file, atomically; that of a run directory only while no one trains in it.
 
     Raises:
@@ -255,7 +255,7 @@ def calibrate_unknown(
             f"{unknown_people}: expected people whom the model does not know; {', '.join(known)} are its classes"
         )
     store = PixelStore.open(data, classifier.spec, on_event=on_event)
-    refuse_training_images(model, store.digests, unknown_people)
+    _refuse_training_images(model, store.digests, unknown_people)
     scores = similarities(classifier, store, np.arange(len(store.dataset)), on_event)
     genuine, note = _validation(folder, classifier, on_event)
     if note is not None:
@@ -275,9 +275,9 @@ def calibrate_unknown(
         crop=classifier.spec.crop,
         flip=classifier.spec.flip,
     )
-    warn_of_accepting_none(threshold, on_event)
+    _warn_of_accepting_none(threshold, on_event)
     bundle = classifier.bundle
-    keep(replace(bundle, thresholds=with_threshold(bundle.thresholds, threshold)), target)
+    _keep(replace(bundle, thresholds=with_threshold(bundle.thresholds, threshold)), target)
     return Calibrated(model=str(model), written=str(target), threshold=threshold, note=note)
 
 

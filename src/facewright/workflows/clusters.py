@@ -80,8 +80,6 @@ class SortedPhotos(Record):
 
 
 class _State:
-    """The files that are read from OUT and written to it."""
-
     def __init__(self, out: Path, recognizer: Recognizer, name: str) -> None:
         self.out = out
         self.record = SortedPhotos(fingerprint=recognizer.fingerprint, model=name, detector=recognizer.detector)
@@ -173,7 +171,6 @@ def change_clusters(
 
 
 def _linked(record: SortedPhotos, merge: Sequence[Sequence[str]], split: Sequence[str], out: Path) -> SortedPhotos:
-    """Link the faces of people who are one, and part faces from the others of their person."""
     faces = {face.key: face for face in record.faces}
     must, cannot = list(record.must), list(record.cannot)
     for people in merge:
@@ -191,7 +188,6 @@ def _linked(record: SortedPhotos, merge: Sequence[Sequence[str]], split: Sequenc
 
 
 def _renamed(record: SortedPhotos, rename: Sequence[tuple[str, str]]) -> SortedPhotos:
-    """Give people other names, one after the other."""
     names = {face.key: face.person for face in record.faces}
     taken = {UNSORTED, *record.people}
     for old, new in rename:
@@ -215,7 +211,6 @@ def _keys_of(record: SortedPhotos, person: str) -> list[str]:
 def _add_photos(
     state: _State, recognizer: Recognizer, photos: Sequence[Path], smallest: float, on_event: EventHandler
 ) -> None:
-    """Find and embed the faces of photos whose content is new."""
     faces, vectors = list(state.record.faces), [state.vectors]
     known, failed = dict(state.record.photos), dict(state.record.failed)
     folder = state.out / UNSORTED
@@ -306,7 +301,6 @@ def _similarities(
 
 
 def _write(state: _State, old: dict[str, SortedFace], result: Clusters) -> None:
-    """Move the crops to the folders of their people, and write the files."""
     out, record = state.out, state.record
     for face in record.faces:
         name = _file_of(face.key, face.photo)

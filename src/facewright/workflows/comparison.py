@@ -166,7 +166,6 @@ def _context(runs: Sequence[Run], comparison: Comparison, store: PixelStore | No
 
 
 def _store(run: Run) -> PixelStore | None:
-    """Open the images that a run was trained on, where they are still there."""
     try:
         dataset = with_face_crops(run.open_dataset(), cropper_of(run.recipe))
         return PixelStore.open(dataset, run.classifier.spec)
@@ -175,14 +174,12 @@ def _store(run: Run) -> PixelStore | None:
 
 
 def _training_part(run: Run) -> list[tuple[str, str]]:
-    """Read path and class of each image in the training part from the run's split.csv."""
     with (run.folder / "split.csv").open(newline="", encoding="utf-8") as lines:
         rows = [row for row in csv.DictReader(lines) if row["part"] == "train"]
     return [(plain_cell(row["path"]), plain_cell(row["label"])) for row in rows]
 
 
 def _training_counts(run: Run) -> Mapping[str, int]:
-    """Count the images of each class in the training part."""
     found = Counter(label for _, label in _training_part(run))
     return {name: found[name] for name in run.facts.classes}
 

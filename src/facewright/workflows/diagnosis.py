@@ -95,7 +95,6 @@ def _version(package: str) -> str | None:
 
 
 def _extras() -> dict[str, tuple[str, ...]]:
-    """Return the packages that each extra lacks, as the installed Facewright declares them."""
     lacking: dict[str, list[str]] = {}
     for line in metadata.requires("facewright") or ():
         if needed := _OF_EXTRA.match(line):
@@ -104,7 +103,6 @@ def _extras() -> dict[str, tuple[str, ...]]:
 
 
 def _device() -> tuple[str, list[str]]:
-    """Return the device that `auto` takes, and what is wrong with it."""
     if find_spec("torch") is None:
         return "cpu, by ONNX Runtime (PyTorch is not installed)", []
     from facewright import devices

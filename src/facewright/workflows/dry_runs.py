@@ -79,13 +79,7 @@ def dry_run(
 
 @contextmanager
 def _trial(asked: Request, why: str, seed: int, device: str | None, on_event: EventHandler) -> Iterator[Job]:
-    """Give a job of which nothing is kept, in a folder that vanishes.
-
-    Args:
-        why: what a probe, which takes no steps, cannot give.
-    Raises:
-        UsageError: the recipe is a probe, or needs other weights.
-    """
+    """Give a job of which nothing is kept, in a folder that vanishes; `why`: what a probe cannot give."""
     if asked.recipe.probe is not None:
         raise UsageError(f"a probe takes no training steps: {why}")
     check_weights(asked.model, asked.recipe)
@@ -157,7 +151,6 @@ def _timed(trainer: Trainer, phase: int) -> tuple[float, float, int]:
 
 @torch.inference_mode()
 def _validation_seconds(trainer: Trainer) -> float:
-    """Return the time that the whole validation part would take, from its first batch."""
     assert trainer.loader is not None
     started = time.monotonic()
     inputs, rows = next(iter(trainer.loader.validation(trainer.recipe.input.size)))

@@ -100,7 +100,7 @@ def embed(
         if as_arrays:
             rows, broken, resumed = *_write_arrays(file, recognizer, dataset, chosen, on_event), 0
         else:
-            job = TableJob(file, dataset, plan, schema_of(recognizer, dataset), make, "embedding", ROWS)
+            job = TableJob(file, dataset, plan, _schema_of(recognizer, dataset), make, "embedding", ROWS)
             rows, broken, resumed = write_table(job, recognizer, loading, on, on_event)
         if rows == 0:
             first = f" (the first: {broken[0].path}: {broken[0].reason})" if broken else ""
@@ -117,7 +117,7 @@ def rows_of(
 ) -> tuple[Any, list[Broken]]:
     """Embed the records from `start` to `stop`; return their table, and what was left out."""
     columns, vectors, broken = _embedded(recognizer, dataset, start, stop, select_face)
-    return _table(columns, vectors, recognizer.fingerprint, schema_of(recognizer, dataset)), broken
+    return _table(columns, vectors, recognizer.fingerprint, _schema_of(recognizer, dataset)), broken
 
 
 def _write_arrays(
@@ -178,7 +178,6 @@ def _embedded(
 def _seen(
     recognizer: Recognizer, dataset: Dataset, records: Sequence[Record], select_face: SelectFace
 ) -> Iterator[Decoded]:
-    """Each image as the network sees it, or why it cannot be seen."""
     if recognizer.takes_photos_whole:
         yield from decode_all(dataset.source, records, recognizer.spec, platforms.usable_cores())
         return
@@ -187,7 +186,7 @@ def _seen(
         yield Decoded(chip, digest, (0, 0), picked.reason or "")
 
 
-def schema_of(recognizer: Recognizer, dataset: Dataset) -> Any:
+def _schema_of(recognizer: Recognizer, dataset: Dataset) -> Any:
     """Return the columns of the file, and its metadata: the model and the input it was fed."""
     import pyarrow as pa  # type: ignore[import-untyped]
 

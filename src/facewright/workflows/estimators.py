@@ -168,7 +168,7 @@ class FaceVerifier(ClassifierMixin, _ImageEstimator):  # type: ignore[misc]
         Raises:
             UsageError: no pairs, or y is no truth value. Undefined: too few pairs of two people for this FAR.
         """
-        pairs, truth = pairs_of(X), np.asarray(y).reshape(-1)
+        pairs, truth = _pairs_of(X), np.asarray(y).reshape(-1)
         if len(pairs) != len(truth) or not set(truth.tolist()) <= {0, 1}:
             raise UsageError(f"expected 0 or 1 for each of {len(pairs)} pairs, got {len(truth)} values")
         same = truth.astype(bool)
@@ -184,17 +184,17 @@ class FaceVerifier(ClassifierMixin, _ImageEstimator):  # type: ignore[misc]
     def decision_function(self, X: Any) -> NDArray[np.float64]:
         """Return the cosine of each pair minus the threshold, (N,): at least 0 is a match."""
         check_is_fitted(self, "threshold_")
-        return self._scores(pairs_of(X)) - self.threshold_.value
+        return self._scores(_pairs_of(X)) - self.threshold_.value
 
     def predict(self, X: Any) -> NDArray[np.bool_]:
         """Return True for each pair that matches, (N,)."""
         check_is_fitted(self, "threshold_")
-        return self._scores(pairs_of(X)) >= self.threshold_.value
+        return self._scores(_pairs_of(X)) >= self.threshold_.value
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """Return the probabilities of no match and match, (N, 2), at the share of matches among the training pairs."""
         check_is_fitted(self, "threshold_")
-        match = self.calibration_.probabilities_of(self._scores(pairs_of(X)))
+        match = self.calibration_.probabilities_of(self._scores(_pairs_of(X)))
         return np.stack([1 - match, match], axis=1)
 
     def _scores(self, pairs: Sequence[tuple[ImageLike, ImageLike]]) -> NDArray[np.float64]:
@@ -227,12 +227,8 @@ def images_of(X: Any) -> list[ImageLike]:
     return images
 
 
-def pairs_of(X: Any) -> list[tuple[ImageLike, ImageLike]]:
-    """Return the pairs of a sequence of two images each, or of the first two columns of a frame.
-
-    Raises:
-        UsageError: an element has not two sides, or there is none.
-    """
+def _pairs_of(X: Any) -> list[tuple[ImageLike, ImageLike]]:
+    """Return the pairs of a sequence of two images each, or of the first two columns of a frame. Raises UsageError."""
     rows = X.iloc[:, :2].itertuples(index=False) if hasattr(X, "columns") else _listed(X)
     if isinstance(X, np.ndarray) and X.dtype.kind not in "OUS" and X.dtype != np.uint8:
         raise UsageError(f"expected pairs of images or paths, got numbers: {X.dtype} {X.shape}")
@@ -243,7 +239,6 @@ def pairs_of(X: Any) -> list[tuple[ImageLike, ImageLike]]:
 
 
 def _listed(X: Any) -> Any:
-    """Return X if it is a sequence, an array or a series. Raises UsageError."""
     if isinstance(X, Sequence | np.ndarray) or hasattr(X, "iloc"):
         return X
     raise UsageError(f"expected a list or an array of images or paths, got {type(X).__name__}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,9 @@ from facewright.data.store import PixelStore
 from facewright.errors import OtherClasses, Undefined, UsageError
 from facewright.evaluation import classification
 from facewright.evaluation.binary import (
+    AttackResult,
     class_threshold_of,
+    evaluate_scores,
     evaluate_stored_threshold,
     evaluate_two_classes,
     labelled_scores,
@@ -47,15 +49,18 @@ from facewright.metrics.calibration import target_values
 from facewright.metrics.intervals import wilson
 from facewright.metrics.thresholds import ATTRIBUTE, BINARY
 from facewright.metrics.verification import allowed_impostors
+from facewright.models.face_weights import face_weights
+from facewright.recognition import built_in
 from facewright.runs import Run, load_classifier, read_predictions, seen_images, write_predictions
 from facewright.training.recipe import Recipe
 from facewright.workflows.inspection import PreparedData
-from facewright.workflows.verification import Grouping, write_groups
-
-if TYPE_CHECKING:
-    from facewright.evaluation.binary import AttackResult
-    from facewright.workflows.verification import Recognition
-
+from facewright.workflows.verification import (
+    Grouping,
+    Recognition,
+    evaluate_identification,
+    evaluate_verification,
+    write_groups,
+)
 
 UnknownClasses = Literal["errors", "leave-out"]
 Task = Literal["classification", "verification", "identification", "attack"]
@@ -85,10 +90,10 @@ def evaluate_test_part(run: Run, data: PreparedData, device: str, on_event: Even
     bundle = bundles.load(path)
     run.classifier = classifier = Classifier(bundle, device)
     classes, rule = classifier.classes, run.recipe.threshold.rule
-    run.predictions = predictions_of(classifier, data.store, data.split.test, on_event)
+    run.predictions = _predictions_of(classifier, data.store, data.split.test, on_event)
     result = classification.classify(run.predictions, classes, "test")
     if len(classes) == 2:
-        validation = predictions_of(classifier, data.store, data.split.validation, on_event)
+        validation = _predictions_of(classifier, data.store, data.split.validation, on_event)
         write_predictions(run.folder / VALIDATION, validation, classes)
         chosen_on = f"validation part of {data.store.dataset.name}, {len(validation.paths):,} images"
         try:
@@ -149,8 +154,6 @@ def evaluate(
         model = model.folder
     _check_options(task, data, by, out, attack_options=threshold is not None or validation is not None)
     if task == "attack":
-        from facewright.evaluation.binary import evaluate_scores
-
         return evaluate_scores(Path(model), threshold, None if validation is None else Path(validation))
     grouping = None if by is None else Grouping.read(by, attributes, data)
     found: ClassificationResult | TaskResult | Recognition | None = None
@@ -166,8 +169,6 @@ def evaluate(
                 raise
             note = f"{data} has other classes than the model: evaluated as verification"
     if found is None and data is not None:
-        from facewright.workflows.verification import evaluate_identification, evaluate_verification
-
         where = str(model), data
         if task == "identification":
             found = evaluate_identification(*where, seed=seed, detector=detector, device=device, on_event=on_event)
@@ -185,7 +186,6 @@ def evaluate(
 def _check_options(
     task: Task | None, data: str | Path | None, by: str | None, out: str | Path | None, *, attack_options: bool
 ) -> None:
-    """Refuse options that do not fit the task."""
     if task == "attack" and data is not None:
         raise UsageError(f"--task attack evaluates a file of scores; remove {data}")
     if task != "attack" and attack_options:
@@ -200,9 +200,6 @@ def _check_options(
 
 def _has_no_classes(model: str | Path) -> bool:
     """Return True for the built-in model, architecture@weights, and model files without classes."""
-    from facewright.models.face_weights import face_weights
-    from facewright.recognition import built_in
-
     path = Path(model)
     if built_in(str(model)) or ("@" in str(model) and not path.exists()) or face_weights(model) is not None:
         return True
@@ -210,7 +207,6 @@ def _has_no_classes(model: str | Path) -> bool:
 
 
 def _of_run(path: Path, grouping: Grouping | None) -> ClassificationResult | TaskResult:
-    """Return the evaluation of a run's test part, by groups where they are asked for."""
     if path.is_file():
         raise UsageError(f"{path}: a model file has no test part; give DATA")
     run = Run(path)
@@ -235,7 +231,7 @@ def _classify(
     """Evaluate a classifier on other data; OtherClasses where they have no class of the model."""
     run = None if path.is_file() else Run(path)
     if classifier.task is not None:
-        found, images, predicted = evaluate_targets_on(classifier, data, on_event)
+        found, images, predicted = _evaluate_targets_on(classifier, data, on_event)
         if grouping is not None:
             groups = grouping.of(predicted.paths, images.dataset)
             found = with_groups(found, predicted, classifier.task, classifier.limits, groups, grouping.column)
@@ -245,7 +241,7 @@ def _classify(
         on_event(Message(model_advice(share)))
     store = PixelStore.open(dataset, classifier.spec, on_event=on_event)
     rows, labels, unknown = _known(store, classifier.classes, data)
-    predictions = predictions_of(classifier, store, rows, on_event, labels)
+    predictions = _predictions_of(classifier, store, rows, on_event, labels)
     result = classification.classify(predictions, classifier.classes, str(data))
     if unknown:
         errors = unknown_classes == "errors"
@@ -273,7 +269,6 @@ def _binary(run: Run | None, classifier: Classifier, predictions: Predictions) -
 def _with_subgroups(
     result: ClassificationResult, predictions: Predictions, groups: list[str], column: str
 ) -> ClassificationResult:
-    """Measure groups; of two classes at the threshold of the result."""
     right = predictions.predicted == predictions.labels
     if result.binary is None:
         return result.replace(subgroups=rates_of_images(right, groups, column))
@@ -303,18 +298,14 @@ def _known(
     return rows, of_model[rows], unknown
 
 
-def predictions_of(
+def _predictions_of(
     classifier: Classifier,
     store: PixelStore,
     rows: NDArray[np.int64],
     on_event: EventHandler,
     labels: NDArray[np.int64] | None = None,
 ) -> Predictions:
-    """Predict some rows of a store, a block at a time; of too many classes only what the measures need is kept.
-
-    Args:
-        labels: class numbers (N,) of the model; None: as in the store.
-    """
+    """Predict some rows of a store; of too many classes only the measures' needs are kept; `labels`: of the model."""
     truth, classes = store.dataset.labels[rows] if labels is None else labels, len(classifier.classes)
     keep, block = keeps_scores(len(rows), classes), max(SMALLEST_BLOCK, SCORES // classes)
     scores, ranked = [], []
@@ -337,7 +328,7 @@ def evaluate_targets(run: Run, data: PreparedData, device: str, on_event: EventH
     task, dataset = bundle.task, data.store.dataset
     assert task is not None
     classifier = Classifier(bundle, device)
-    validation = target_predictions(classifier, data.store, data.split.validation, on_event)
+    validation = _target_predictions(classifier, data.store, data.split.validation, on_event)
     chosen_on = f"validation part of {dataset.name}, {len(validation.paths):,} images"
     thresholds, notes = attribute_thresholds(validation, task, run.recipe.threshold.rule, chosen_on)
     for note in notes:
@@ -347,35 +338,30 @@ def evaluate_targets(run: Run, data: PreparedData, device: str, on_event: EventH
     bundle = replace(bundle, thresholds=(*others, *thresholds), task=task)
     bundles.save(path, bundle)
     run.classifier = classifier = Classifier(bundle, device)
-    run.predictions = target_predictions(classifier, data.store, data.split.test, on_event)
+    run.predictions = _target_predictions(classifier, data.store, data.split.test, on_event)
     run.evaluation = measure_targets(run.predictions, task, classifier.limits, "test")
     write_target_predictions(run.folder / "validation_predictions.csv", validation, task)
     write_target_predictions(run.folder / "predictions.csv", run.predictions, task)
     write_json(run.folder / "evaluation.json", run.evaluation.to_dict())
 
 
-def evaluate_targets_on(
+def _evaluate_targets_on(
     classifier: Classifier, data: str | Path, on_event: EventHandler
 ) -> tuple[TaskResult, PixelStore, TargetPredictions]:
-    """Evaluate a model with targets on other data, at the thresholds it holds; also return images and predictions.
-
-    Raises:
-        UnknownName: the data lack the column of a target. DataError: a value that cannot be read.
-    """
+    """Evaluate a model with targets on other data, at the thresholds it holds; also return images and predictions."""
     assert classifier.task is not None
     dataset = open_dataset(data, labels=False).with_task(classifier.task)
     dataset = with_face_crops(dataset, classifier.cropper)
     if (share := sample_share(dataset)) is not None:
         on_event(Message(model_advice(share)))
     store = PixelStore.open(dataset, classifier.spec, on_event=on_event)
-    predictions = target_predictions(classifier, store, np.arange(len(store.dataset)), on_event)
+    predictions = _target_predictions(classifier, store, np.arange(len(store.dataset)), on_event)
     return measure_targets(predictions, classifier.task, classifier.limits, str(data)), store, predictions
 
 
-def target_predictions(
+def _target_predictions(
     classifier: Classifier, store: PixelStore, rows: NDArray[np.int64], on_event: EventHandler
 ) -> TargetPredictions:
-    """Predict the targets of some rows of a store."""
     assert classifier.task is not None
     blocks = in_blocks("testing", len(rows), on_event)
     found = [target_values(classifier.logits(store.batch(rows[part])), classifier.task) for part in blocks]

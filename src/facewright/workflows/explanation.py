@@ -22,7 +22,7 @@ from facewright.faces.crops import READ_AT_LEAST, FaceCropper
 from facewright.files import write_atomic
 from facewright.images import ImageLike, MemoryImage, Pixels, images_in
 from facewright.input_spec import InputSpec
-from facewright.provenance import Origin, origin, versions
+from facewright.provenance import origin, versions
 from facewright.recognition import Recognizer
 from facewright.report.explanations import explanations_page, side_by_side
 from facewright.runs import load_classifier
@@ -139,7 +139,6 @@ def _explained(explainer: Explainer, path: Path | MemoryImage, name: str | None)
 
 
 def _written(explained: Explained, folder: Path) -> Explained:
-    """The overlays and the page."""
     folder.mkdir(parents=True, exist_ok=True)
     photos = []
     for photo, name in zip(explained.photos, _file_names([photo.path for photo in explained.photos]), strict=True):
@@ -149,7 +148,7 @@ def _written(explained: Explained, folder: Path) -> Explained:
         else:
             photos.append(photo)
     written = replace(explained, photos=tuple(photos), page=str(folder / REPORT))
-    write_atomic(folder / REPORT, explanations_page(written, _origin()))
+    write_atomic(folder / REPORT, explanations_page(written, origin(versions("torch", "numpy", "pillow"))))
     return written
 
 
@@ -159,12 +158,8 @@ def _pair_written(pair: ExplainedPair, folder: Path) -> ExplainedPair:
     for target, photo, heat in zip(targets, pair.photos, (pair.occlusion.heat_a, pair.occlusion.heat_b), strict=True):
         write_atomic(target, side_by_side(photo, heat))
     written = replace(pair, overlays=tuple(map(str, targets)), page=str(folder / REPORT))
-    write_atomic(folder / REPORT, explanations_page(written, _origin()))
+    write_atomic(folder / REPORT, explanations_page(written, origin(versions("torch", "numpy", "pillow"))))
     return written
-
-
-def _origin() -> Origin:
-    return origin(versions("torch", "numpy", "pillow"))
 
 
 def _file_names(paths: Sequence[str]) -> list[str]:

@@ -141,7 +141,6 @@ def destination(model: str | Path, out: str | Path | None) -> Path:
 
 
 def _refuse(model: str | Path, quantise: str | None, check: object, calibration: object) -> None:
-    """Refuse, before any work, what makes no sense."""
     if bundles.is_exported(Path(model)):
         raise UsageError(f"{model}: is exported already; export the run or the .safetensors that it was made of")
     if quantise is not None and quantise not in PRECISIONS:
@@ -223,7 +222,6 @@ def _spread(count: int, among: int) -> NDArray[np.int64]:
 
 
 def _said(part: ImageSubset) -> str:
-    """Return the number and the source of the images."""
     data = part.store.dataset
     kind = "synthetic faces" if data.where.startswith("synthetic:") else f"images of {data.name}"
     return f"{part.rows.size:,} {kind}"
@@ -287,14 +285,7 @@ def _batches(store: PixelStore, rows: NDArray[np.int64]) -> Iterator[NDArray[np.
 def _target_costs(
     bundle: Bundle, data: Dataset, before: NDArray[np.float64], after: NDArray[np.float64]
 ) -> tuple[TargetCost, ...]:
-    """Measure both models on images with known targets, at the same thresholds.
-
-    Args:
-        bundle: in float32. data: N images with its targets.
-        before, after: (N, S) scores in float32 and in int8.
-    Raises:
-        As `measure_targets`.
-    """
+    """Measure both models on N images with known targets, at the same thresholds; scores (N, S) before and after."""
     task, limits = bundle.task, Classifier(bundle).limits
     assert task is not None
     first = TargetPredictions(

@@ -170,17 +170,16 @@ def faces(
         found.append(seen if out is None or isinstance(photo, str) else _written(seen, photo, out / name, search, draw))
     result = FoundFaces(tuple(found), recognizer.detector_name, template)
     if out is not None:
-        write_lists(out, result)
+        _write_lists(out, result)
     return result
 
 
-def write_lists(out: Path, found: FoundFaces) -> None:
-    """Write faces.json and faces.csv."""
+def _write_lists(out: Path, found: FoundFaces) -> None:
     write_json(out / "faces.json", found.to_dict())
-    write_atomic(out / "faces.csv", face_table(found).encode(errors="backslashreplace"))
+    write_atomic(out / "faces.csv", _face_table(found).encode(errors="backslashreplace"))
 
 
-def face_table(found: FoundFaces) -> str:
+def _face_table(found: FoundFaces) -> str:
     """Return the faces as CSV, one a row: file, face (from 1, left to right), box, score, five points in px, crop."""
     points = [f"{axis}{number}" for number in range(1, 6) for axis in "xy"]
     rows = []
@@ -195,7 +194,6 @@ def face_table(found: FoundFaces) -> str:
 
 
 def _written(seen: PhotoFaces, photo: Pixels, target: Path, search: FaceSearch, draw: bool) -> PhotoFaces:
-    """Write the crops of one photo, and the photo with its faces drawn in where that is wanted."""
     target.parent.mkdir(parents=True, exist_ok=True)
     crops = search.crop_names(target, len(seen.faces))
     for face, crop in zip(seen.faces, crops, strict=True):
@@ -302,7 +300,7 @@ def write_faces(
                 listed.append(photo)
     name = recognizer.detector_name
     if folder is not None:
-        write_lists(folder, FoundFaces(tuple(listed), name, template))
+        _write_lists(folder, FoundFaces(tuple(listed), name, template))
     return FacesWritten(
         path=str(out), photos=len(dataset), faces=faces, failures=failures, detector=name, template=template,
         resumed=resumed, broken=(*dataset.broken, *broken),

@@ -69,7 +69,7 @@ def enroll(
         for photo in counted("enrolling", photos, on_event):
             if is_film(photo.name):
                 try:
-                    frames, reason = photos_of_film(
+                    frames, reason = _photos_of_film(
                         Path(photo.name),
                         photo.person,
                         gallery.recognizer,
@@ -89,19 +89,10 @@ def enroll(
     return result.model_copy(update={"failed": merge_broken((*broken, *films), result.failed)})
 
 
-def photos_of_film(
+def _photos_of_film(
     path: Path, person: str, recognizer: Recognizer, select_face: SelectFace, same: float | None
 ) -> tuple[list[Photo], str | None]:
-    """Return the frames of a film that show a person best, each reduced to the face and its surroundings.
-
-    Args:
-        path: the film. person: its name. select_face: of several faces in a frame. same: cosine from which on two faces
-            are one person's; a frame with another face than the others is left out. None: all are taken.
-    Returns:
-        At most 5 photos, half a second apart, best first; and why none or fewer were taken, or None.
-    Raises:
-        UsageError: the recognizer takes photos whole. DataError: it is no film, or has no frames.
-    """
+    """Return the best frames of a film, at most 5, each cut to the face and its surroundings; and why none or fewer."""
     from facewright.video.frames import Reading
     from facewright.video.frames import read as read_film
 
@@ -200,11 +191,11 @@ def identify(
         results.append(gallery.identify_faces(photo, threshold=threshold, where=where))
         if draw is not None and results[-1].error is None:
             draw.mkdir(parents=True, exist_ok=True)
-            write_atomic(draw / f"{number + 1:04d}-{Path(photo.name).stem}.png", draw_identified(photo, results[-1]))
+            write_atomic(draw / f"{number + 1:04d}-{Path(photo.name).stem}.png", _draw_identified(photo, results[-1]))
     return results
 
 
-def draw_identified(photo: Photo, result: PhotoIdentification) -> bytes:
+def _draw_identified(photo: Photo, result: PhotoIdentification) -> bytes:
     """Draw a box and the name, or "unknown", at each face of a photo. Returns a PNG."""
     from facewright.report.faces import draw_boxes
 

@@ -190,7 +190,6 @@ def _check_parts(dataset: Dataset, split: Split, recipe: Recipe, on_event: Event
 def _opened(
     pairs: Pairs, images: Path | None, recipe: Recipe, cropper: FaceCropper | None, on_event: EventHandler
 ) -> VerificationSet:
-    """Decode the images of a list of pairs, cropped like those of the training."""
     dataset = with_face_crops(pairs.dataset(images), cropper)
     chosen, form = recipe.input, recipe.training.store
     store = open_store(dataset, chosen.size, chosen.resize, on_event, form=form)

@@ -172,7 +172,6 @@ def backbone_of(begun: str, weights: str | None) -> str | None:
 
 
 def _open(run: Run, folds: int, on_event: EventHandler) -> _Evaluated:
-    """The run's data, its copies grouped, and the classes whose labels can be evaluated."""
     if folds < 2:
         raise UsageError(
             f"--folds {folds}: expected 2 or more: no image is evaluated by a model that was trained on it"

@@ -112,7 +112,6 @@ def _data(bundle: Bundle, run: Run | None) -> Iterator[tuple[str, str]]:
 
 
 def _terms(title: str) -> Iterator[tuple[str, str]]:
-    """Yield the licence and the terms of the data of public weights, with their sources."""
     row = face_weights(title) or next((row for row in RELEASED if row.title == title), None)
     if row is not None:
         yield "licence of these weights", f"{row.licence} ({row.licence_source})"
@@ -271,7 +270,6 @@ def pull(repo: str, out: str | Path, *, revision: str | None = None, endpoint: s
 
 
 def _the_model(repo: str, files: Sequence[Any]) -> str:
-    """Return the one model file among those of a repository."""
     names = [str(file.rfilename) for file in files]
     if pickled := [name for name in names if Path(name).suffix.lower() in PICKLED]:
         raise WeightsError(f"{repo}: holds {pickled[0]}, which may be pickled code; nothing was downloaded")

@@ -171,8 +171,6 @@ class _Tried:
 
 
 class _Pairs:
-    """Aligned crops of photos with labelled pairs."""
-
     def __init__(
         self,
         made: Callable[[InputSpec], Bundle],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -26,12 +26,10 @@ from facewright.provenance import origin, versions
 from facewright.public_names import select_face_was_policy
 from facewright.recognition import Recognizer, SelectFace
 from facewright.records import Record, notebook_display
+from facewright.report.verification import MeasuredThreshold, PairContext, ShownPair, pair_page
 from facewright.runs import seen_images
 from facewright.workflows.scores import ScoredPairs, embed_all, score_pairs
 from facewright.workflows.verification import one_threshold, read_groups, threshold_for_groups
-
-if TYPE_CHECKING:
-    from facewright.report.verification import PairContext, ShownPair
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,8 +86,6 @@ class PairsMeasured:
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "verification.json", self.to_dict())
         write_atomic(folder / "scores.csv", _table(self.scored).encode(errors="backslashreplace"))
-        from facewright.report.verification import pair_page
-
         write_atomic(folder / "report.html", pair_page(_context(self)))
 
 
@@ -174,7 +170,6 @@ def pairs(
 def _subgroups(
     scored: ScoredPairs, result: VerificationResult, threshold: Threshold | None, group_of: Mapping[str, str], by: str
 ) -> Subgroups:
-    """Measure groups at one threshold for all, see `threshold_for_groups`."""
     value, chosen = threshold_for_groups(result, threshold, by)
     groups = [(group_of.get(a, ""), group_of.get(b, "")) for a, b in zip(scored.pairs.a, scored.pairs.b, strict=True)]
     return rates_by_group(scored.scores, scored.pairs.same, groups, value, by, chosen)
@@ -183,7 +178,6 @@ def _subgroups(
 def _rejection(
     scored: ScoredPairs, result: VerificationResult, threshold: Threshold | None
 ) -> ErrorVersusReject | None:
-    """Compute the error-versus-reject curve of the genuine pairs, where the quality of their faces is known."""
     if scored.quality is None:
         return None
     at_eer = result.eer_threshold, "of the equal error rate over these pairs"
@@ -230,8 +224,6 @@ def _table(scored: ScoredPairs) -> str:
 
 
 def _context(measured: PairsMeasured) -> PairContext:
-    from facewright.report.verification import MeasuredThreshold, PairContext
-
     scored, result, threshold = measured.scored, measured.result, measured.threshold
     held = None
     if threshold is not None and measured.at_threshold is not None:
@@ -255,8 +247,6 @@ def _context(measured: PairsMeasured) -> PairContext:
 
 
 def _shown(scored: ScoredPairs, rows: Sequence[int]) -> list[ShownPair]:
-    from facewright.report.verification import ShownPair
-
     return [ShownPair(scored.pairs.a[row], scored.pairs.b[row], float(scored.scores[row])) for row in rows]
 
 

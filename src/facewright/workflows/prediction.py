@@ -85,7 +85,6 @@ def note_uncropped(classifier: Classifier, given: Sequence[ImageInput], on_event
 
 
 def _least_likeness(classifier: Classifier, model: Path, far: float) -> float:
-    """Return the threshold for a rate of unknown people accepted."""
     threshold = pick(thresholds_for(classifier.bundle.thresholds, UNKNOWN, classifier.fingerprint), far)
     if threshold is None:
         raise Undefined(

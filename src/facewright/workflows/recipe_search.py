@@ -150,10 +150,11 @@ def _tried(job: _Search, budget: float, most: int | None) -> tuple[list[Trial], 
 
     study = _study(job)
     done = [Trial.model_validate(one.user_attrs["trial"]) for one in study.trials if "trial" in one.user_attrs]
-    while (left := budget - seconds_spent(study)) > 0 and (most is None or len(done) < most):
+    while (left := budget - _seconds_spent(study)) > 0 and (most is None or len(done) < most):
         trial = study.ask()
         model, changes = chosen(trial, job.models, job.recipe, job.overrides)
-        job.on_event(Message(f"trial {trial.number}: {model}, {in_words(drawn(trial, changes))}"))
+        tried = ", ".join(f"{name} {value}" for name, value in drawn(trial, changes).items())
+        job.on_event(Message(f"trial {trial.number}: {model}, {tried}"))
         found = _run(job, trial, model, changes, time.monotonic() + left)
         done.append(found)
         trial.set_user_attr("trial", found.to_dict())
@@ -165,10 +166,10 @@ def _tried(job: _Search, budget: float, most: int | None) -> tuple[list[Trial], 
             study.tell(trial, score(found.accuracy, found.loss))
         reached = "no epoch" if found.accuracy is None else f"validation accuracy {100 * found.accuracy:.1f} %"
         job.on_event(Message(f"trial {found.number}: {found.state}, {reached}"))
-    return done, seconds_spent(study)
+    return done, _seconds_spent(study)
 
 
-def seconds_spent(study: optuna.Study) -> float:
+def _seconds_spent(study: optuna.Study) -> float:
     """Sum the seconds of all trials; of one that was killed, those that it had kept."""
     facts = (one.user_attrs for one in study.trials)
     return float(sum(one["trial"]["seconds"] if "trial" in one else one.get("seconds", 0.0) for one in facts))
@@ -253,7 +254,6 @@ class _Watcher:
 
 
 def _run(job: _Search, trial: optuna.Trial, model: str, changes: dict[str, str], deadline: float) -> Trial:
-    """Train one trial without its test part."""
     digest = hashlib.sha256(json.dumps([model, changes], sort_keys=True).encode()).hexdigest()[:12]
     folder = job.folder / "trials" / f"{folder_name(model)}-{digest}"
     watcher, error = _Watcher(trial, 0, deadline, job.on_event), None
@@ -296,7 +296,6 @@ def _without_test(job: _Search, folder: Path, asked: Request, on_event: EventHan
 
 
 def _with_test(job: _Search, done: Sequence[Trial], seconds: float) -> SearchResult:
-    """Evaluate the best trial on the test part."""
     tried = [one for one in done if one.accuracy is not None and one.loss is not None and one.state != "pruned"]
     if not tried:
         raise UsageError(f"all {len(done)} trials failed; the last: {done[-1].error if done else 'none was run'}")
@@ -381,7 +380,3 @@ def drawn(trial: optuna.Trial, changes: Mapping[str, str]) -> dict[str, str]:
         "augmentation": trial.params["augmentation"],
         "head": trial.params["head"],
     }
-
-
-def in_words(values: Mapping[str, str]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in values.items())

@@ -205,7 +205,6 @@ def _kept_facts(folder: Path, data: PreparedData, start: InitialWeights) -> RunF
 def _facts(
     network: nn.Module, data: PreparedData, start: InitialWeights, recipe: Recipe, seed: int, world: World
 ) -> RunFacts:
-    """Return what is known of a new run before any step is timed."""
     dataset, split = data.store.dataset, data.split
     summary = summarize(network, recipe.input.size)
     return RunFacts(
@@ -237,7 +236,6 @@ def _facts(
 def _with_kernels(
     facts: RunFacts, network: nn.Module, data: PreparedData, recipe: Recipe, world: World, on_event: EventHandler
 ) -> RunFacts:
-    """Choose the number format and the kernels, as the recipe says or as timed steps show."""
     try:
         first = partial(_first_batch, data, recipe, facts, world.device)
         facts = facts.replace(precision=_precision(network, first, recipe, world, on_event))
@@ -349,7 +347,6 @@ def probe(job: Job, save_best: Callable[[nn.Module], None]) -> tuple[EpochRow, .
 
 
 def _features(job: Job, task: str, rows: np.ndarray) -> Features:
-    """Compute the features of some images, or read them from the cache."""
     inputs = FeatureInputs(job.data.store, job.data.spec, rows, None, job.recipe.input.size, job.facts.seed)
     return features_of(
         job.network,
@@ -378,7 +375,6 @@ def _fitted(job: Job, training: Features) -> list[FittedProbe]:
 def _row(
     head: nn.Module, training: Features, held_out: Features, truth: np.ndarray, recipe: Recipe, seconds: float
 ) -> EpochRow:
-    """Measure both parts at the end; a probe has one row."""
     device = next(head.parameters()).device
     inside, outside = (
         validation.validate(scores, torch.from_numpy(truth[part.rows]), recipe.selection.metric, recipe.task)

@@ -127,12 +127,8 @@ class TrainedModel:
         )
 
 
-def trained_model(model: str) -> TrainedModel | None:
-    """Open a run or a model file to start from; None for an architecture and for architecture@weights.
-
-    Raises:
-        UsageError: it is exported or has no classes. BundleError: the file is damaged.
-    """
+def _trained_model(model: str) -> TrainedModel | None:
+    """Open a run or a model file to start from; None for an architecture and for architecture@weights."""
     path = Path(model).expanduser()
     if "@" in model or model in names() or not path.exists():
         return None
@@ -150,23 +146,19 @@ def _first(names: list[str]) -> str:
     return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
 
 
-def default_recipe(model: str) -> str:
-    """Return the recipe for fine-tuning public weights, or for training from random ones.
+def recipe_for(model: str, recipe: str | Path | None) -> Recipe:
+    """Load the recipe, or the one for fine-tuning public weights, or for training from random ones.
 
-    >>> default_recipe("mobilenet_v2@imagenet"), default_recipe("mobilenet_v2")
+    >>> recipe_for("mobilenet_v2@imagenet", None).name, recipe_for("mobilenet_v2", None).name
     ('finetune', 'scratch')
     """
-    return "scratch" if parse_model(model)[1] is None else "finetune"
-
-
-def recipe_for(model: str, recipe: str | Path | None) -> Recipe:
-    """Load the recipe, or the one that suits the model."""
-    return recipes.load(default_recipe(model) if recipe is None else recipe)
+    default = "scratch" if parse_model(model)[1] is None else "finetune"
+    return recipes.load(default if recipe is None else recipe)
 
 
 def start_of(model: str, recipe: str | Path | None) -> tuple[str, Recipe, TrainedModel | None]:
     """Return the start of a run as architecture or architecture@weights, its recipe, and the trained model if any."""
-    begun = trained_model(model)
+    begun = _trained_model(model)
     if begun is None:
         return model, recipe_for(model, recipe), None
     return begun.start, begun.recipe if recipe is None else recipes.load(recipe), begun

@@ -172,7 +172,6 @@ def _as_begun(asked: Request, begun: Recipe) -> Recipe:
 
 
 def _check_same(folder: Path, model: str, recipe: Recipe, seed: int, resume: bool) -> None:
-    """Refuse a directory that holds another run."""
     if not resume:
         raise RunError(f"{folder}: a run is already there; resume it by --resume, or choose another --out")
     run = Run(folder)

@@ -135,7 +135,7 @@ class _Watcher:
     @property
     def origin(self) -> str:
         """The origin of the threshold."""
-        return "given" if self.calibrated is None else origin_of(self.calibrated)
+        return "given" if self.calibrated is None else _origin_of(self.calibrated)
 
     def run(self, frames: Iterable[Frame], reading: Reading, duration: float | None, on_event: EventHandler) -> Watched:
         begun = time.monotonic()
@@ -271,7 +271,6 @@ class _Watcher:
         )
 
 
-def origin_of(threshold: Threshold) -> str:
-    """Say in one line where a threshold comes from."""
+def _origin_of(threshold: Threshold) -> str:
     asked = "" if threshold.far_target is None else f"{threshold.purpose}, error rate {threshold.far_target:g}, "
     return f"{asked}chosen on {threshold.data}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cache, lru_cache
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import pytest
 
 from facewright.data import synthetic
 from facewright.faces import detectors
+from facewright.faces.dlib_faces import LANDMARKS
 
 
 @pytest.fixture(autouse=True)
@@ -53,6 +54,16 @@ def faces_found_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(detectors, "FaceDetector", Once)
         yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def landmarks_converted_once() -> Iterator[None]:
+    """dlib's five points are converted once a process, whatever cache a test has; another file every time."""
+    convert, own = LANDMARKS.convert, cache(LANDMARKS.convert)
+    given = LANDMARKS._origin(None)
+    vars(LANDMARKS)["convert"] = lambda path: (own if path == given else convert)(path)
+    yield
+    vars(LANDMARKS)["convert"] = convert
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -214,6 +214,7 @@ def classify(predictions: Predictions, classes: tuple[str, ...], split: str) -> 
     scores = None if predictions.probabilities is None else predictions.probabilities.astype(np.float64, copy=False)
     counts = intervals.tally(labels, guessed, count)
     rows = tuple(_class_row(classes, number, labels, scores, counts) for number in _listed(counts))
+    matrix = metrics.confusion_matrix(labels, guessed, count).tolist() if count <= MATRIX else None
     means = (metrics.macro_precision, metrics.macro_recall, metrics.macro_f1)
     macro = intervals.bootstraps(means, labels, guessed, count)
     return ClassificationResult(
@@ -230,14 +231,10 @@ def classify(predictions: Predictions, classes: tuple[str, ...], split: str) -> 
         weighted_recall=metrics.weighted(metrics.recall(counts), counts),
         weighted_f1=metrics.weighted(metrics.f1(counts), counts),
         macro_auc=metrics.defined_mean([row.auc for row in rows]),
-        micro_auc=None
-        if scores is None
-        else _defined(metrics.roc_auc, (labels[:, None] == np.arange(count)).ravel(), scores.ravel()),
+        micro_auc=None if scores is None else _defined(metrics.roc_auc, labels[:, None] == np.arange(count), scores),
         macro_average_precision=metrics.defined_mean([row.average_precision for row in rows]),
         calibration_error=calibration.expected_calibration_error(ranked.probabilities[:, 0], guessed == labels),
-        confusion=tuple(map(tuple, metrics.confusion_matrix(labels, guessed, count).tolist()))
-        if count <= MATRIX
-        else None,
+        confusion=None if matrix is None else tuple(map(tuple, matrix)),
         mistakes=_mistakes(classes, labels, guessed) if count > MATRIX else None,
         scores_kept=scores is not None,
         classes_with_images=int((counts.labelled > 0).sum()) if len(rows) < count else None,
@@ -298,8 +295,8 @@ def _class_row(
         precision=_share(hits, predicted),
         recall=_share(hits, labelled),
         f1=2 * hits / (labelled + predicted) if labelled + predicted else None,
-        auc=None if own is None else _defined(metrics.roc_auc, labels == number, own),
-        average_precision=None if own is None else _defined(metrics.average_precision, labels == number, own),
+        auc=_defined(metrics.roc_auc, labels == number, own),
+        average_precision=_defined(metrics.average_precision, labels == number, own),
     )
 
 
@@ -321,9 +318,10 @@ def _share(k: int, n: int) -> Rate | None:
 
 
 def _defined(
-    measure: Callable[[ArrayLike, ArrayLike], float], positive: NDArray[np.bool_], scores: NDArray[np.float64]
+    measure: Callable[[ArrayLike, ArrayLike], float], positive: NDArray[np.bool_], scores: NDArray[np.float64] | None
 ) -> float | None:
+    """A measure of scores; None where they are not kept, or where it is undefined."""
     try:
-        return measure(positive, scores)
+        return None if scores is None else measure(positive.ravel(), scores.ravel())
     except Undefined:
         return None

@@ -1,4 +1,4 @@
-"""Who is who: identification rates of probes searched in a gallery, and clusters against the true people.
+"""Identification rates of probes searched in a gallery; clusters against the true people.
 
 An identity's score is the best of its gallery images. A probe is *mated* if its person is in the gallery, else it is
 *non-mated*. Ties count against the mate: a probe whose mate shares the best score is not identified at rank 1. False

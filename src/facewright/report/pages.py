@@ -1,4 +1,4 @@
-"""What every page is made of: templates, content security policy, thumbnails, and figures as inline SVG.
+"""The parts of every page: templates, content security policy, thumbnails, and figures as inline SVG.
 
 Figures use the page's CSS variables for colours, so one drawing serves light and dark. matplotlib only knows fixed
 colours: they are drawn in the token colours below, which stand for nothing, and `inline_svg` replaces each token by

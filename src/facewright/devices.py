@@ -204,11 +204,7 @@ def is_out_of_memory(error: RuntimeError) -> bool:
 
 
 def fault(error: RuntimeError, device: torch.device | None = None, batch: int | None = None) -> RuntimeError:
-    """Return what an error of torch means to people as a DeviceFault; the error itself where it is another one.
-
-    Args:
-        batch: images of the step that failed.
-    """
+    """Return what an error of torch, in a step of a batch, means to people as a DeviceFault; another error itself."""
     import torch
 
     if isinstance(error, DeviceFault):

@@ -39,8 +39,7 @@ class Backbone(Protocol):
 def put_head(network: Backbone, head: HeadSpec | None, classes: int, tied: Sequence[slice] = ()) -> None:
     """Replace the architecture's own classifier by a new head; None or the kind `native` leaves it.
 
-    Args:
-        tied: runs of scores that differ by their biases alone, of a linear or layered head.
+    `tied`: runs of scores that differ by their biases alone, of a linear or layered head.
     """
     if head is not None and head.kind != "native":
         network.set_submodule(network.classifier_name, build(head, network.feature_width, classes, tied))

@@ -1,9 +1,4 @@
-"""From images to probabilities: a bundle made ready for use.
-
->>> classifier = Classifier.load(Path("runs/a"))                         # doctest: +SKIP
->>> classifier.of_files([Path("someone.jpg")])[0].names[0]               # doctest: +SKIP
-'Tina_Fey'
-"""
+"""From images to probabilities: a bundle made ready for use."""
 
 from __future__ import annotations
 
@@ -33,7 +28,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from facewright.specs import Target, TaskSpec
+    from facewright.specs import Target
 
 BATCH = 64
 ImageInput = Path | ArchivedImage | MemoryImage
@@ -260,7 +255,9 @@ class Classifier:
     def prediction(self, path: str, logits: NDArray[np.float64], top_k: int = 5) -> Prediction:
         """Return the prediction for one image called `path`, of its scores (C,)."""
         if self.task is not None:
-            return Prediction(path=path, names=(), probabilities=(), targets=self._answers(self.task, logits))
+            values = target_values(logits[None], self.task)[0].tolist()
+            targets = {part.target.name: self._answer_to(part.target, values[part.values]) for part in self.task.parts}
+            return Prediction(path=path, names=(), probabilities=(), targets=targets)
         return self._top(path, softmax(logits[None])[0], float(self.similarity(logits[None])[0]), top_k)
 
     def of_files(self, paths: Sequence[ImageInput], top_k: int = 5) -> list[Prediction]:
@@ -323,11 +320,6 @@ class Classifier:
             return [(None, self.fit(pixels, str(path)))]
         except BadImage as error:
             return error.reason
-
-    def _answers(self, task: TaskSpec, logits: NDArray[np.float64]) -> dict[str, TargetAnswer]:
-        """Return the targets by name, of one image's scores (S,)."""
-        values = target_values(logits[None], task)[0].tolist()
-        return {part.target.name: self._answer_to(part.target, values[part.values]) for part in task.parts}
 
     def _answer_to(self, target: Target, values: list[float]) -> TargetAnswer:
         """Return what the values (V,) of one target mean."""

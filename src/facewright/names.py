@@ -57,11 +57,7 @@ def similar_names(name: str, names: Iterable[str]) -> list[str]:
 
 
 def lookalikes(names: Iterable[str]) -> list[tuple[str, ...]]:
-    """Return the names that differ only in case or in compatible forms of characters, in groups of two or more.
-
-    >>> lookalikes(["Ann", "ann", "Bob"])
-    [('Ann', 'ann')]
-    """
+    """Return the names that differ only in case or in compatible forms of characters, in groups of two or more."""
     groups: dict[str, set[str]] = defaultdict(set)
     for name in names:
         groups[_folded(name)].add(name)

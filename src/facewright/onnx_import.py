@@ -73,7 +73,9 @@ def wrap(content: bytes, spec: InputSpec, output: str | None = None) -> Graph:
     model = parse(content)
     check_plain(model)
     layout = layout_of(model)
-    _check_size(layout, spec)
+    for have, asked, what in ((layout.height, spec.height, "height"), (layout.width, spec.width, "width")):
+        if have not in (None, asked):
+            raise UsageError(f"the graph takes images of a {what} of {have} px, not {asked}")
     if layout.batch not in (None, 1) or (layout.batch == 1 and spec.flip):
         layout = _opened(model, layout)
     sides = (1, spec.height, spec.width, 3) if layout.channels_last else (1, 3, spec.height, spec.width)
@@ -85,12 +87,6 @@ def wrap(content: bytes, spec: InputSpec, output: str | None = None) -> Graph:
     if not np.isfinite(graph.run(EMBEDDING)(grey)).all():
         raise BundleError("the graph gives NaN or infinity for a grey image")
     return graph
-
-
-def _check_size(layout: Layout, spec: InputSpec) -> None:
-    for have, asked, what in ((layout.height, spec.height, "height"), (layout.width, spec.width, "width")):
-        if have not in (None, asked):
-            raise UsageError(f"the graph takes images of a {what} of {have} px, not {asked}")
 
 
 def _opened(model: ModelProto, layout: Layout) -> Layout:

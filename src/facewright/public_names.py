@@ -13,9 +13,8 @@ from typing import Any, ParamSpec, TypeVar
 def lazy_names(package: str, homes: Mapping[str, str]) -> Callable[[str], object]:
     """Return the `__getattr__` of a package.
 
-    Args:
-        homes: for each module its public names, separated by spaces; "public=own" where the module has another name for
-            it. No module is named like a public name: importing it would replace the name.
+    `homes`: for each module its public names, separated by spaces; "public=own" where the module has another name for
+    it. No module is named like a public name: importing it would replace the name.
     """
     rows = [(home, *name.partition("=")) for home, names in homes.items() for name in names.split()]
     table = {public: (home, own or public) for home, public, _, own in rows}

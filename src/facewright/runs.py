@@ -261,11 +261,7 @@ def owned(folder: Path) -> Iterator[None]:
 
 
 def seen_images(folder: Path, digests: Sequence[str]) -> dict[str, int]:
-    """Count images that a run was made with, by their pixels (`PixelStore.digests`), whatever they are called.
-
-    Returns:
-        The number in the "train" and in the "validation" part; a part without any is left out.
-    """
+    """Count images that a run was made with, by their digests, in its "train" and "validation" parts where any."""
     path = folder / "split.csv"
     if not path.is_file():
         return {}

@@ -179,11 +179,7 @@ def similarity(source: ArrayLike, target: ArrayLike) -> tuple[complex, complex]:
 
 
 def _halved(photo: Pixels, first: complex, step: complex, side: int) -> tuple[Pixels, complex, complex]:
-    """Return the part of the photo that a crop needs, halved as often as it skips pixels; and the crop's place there.
-
-    Args:
-        first: x + iy of the crop's first pixel. step: from a pixel to the next in its row; times i, to the next row.
-    """
+    """The part of the photo that a crop needs, halved as often as it skips pixels; its first pixel and step there."""
     corners = first + step * (side - 1) * np.array([0, 1, 1j, 1 + 1j])
     reach = abs(step) * (side - 1)
     times, margin, length = 0, 2.0, reach / 2

@@ -1,8 +1,7 @@
 """The aligned face crop of each image of a dataset, for training and for using what was trained on such crops.
 
-A detector finds the faces, one is selected, its five points are brought onto ArcFace's template. Crops are cut at
-256 px, or at the network's input if that is larger, and then resized: digests and splits depend on the same pixels
-for every smaller input.
+Crops are cut at 256 px, or at the network's input if that is larger, and then resized: digests and splits depend on the
+same pixels for every smaller input.
 """
 
 from __future__ import annotations

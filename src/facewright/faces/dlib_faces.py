@@ -50,11 +50,7 @@ class Layout:
     width: int
 
     def draw(self, photo: Pixels, between: tuple[float, float, float]) -> NDArray[np.float32]:
-        """Draw the levels of a photo, (H, W, 3) uint8, each computed from the one before by bilinear interpolation.
-
-        Returns:
-            (height, width, 3); `between` is the colour between the levels.
-        """
+        """Draw the levels of a photo, (H, W, 3) uint8, each by bilinear interpolation of the one before: (h, w, 3)."""
         image = np.empty((self.height, self.width, 3), np.float32)
         image[:] = between
         level = photo.astype(np.float32)

@@ -54,22 +54,14 @@ class Quality(Record):
     norm: float | None = None  # of the embedding; None: it says nothing, or is not known
 
     def describe(self) -> str:
-        """Return the value and the components in words.
-
-        >>> Quality(value=0.3, size=1, sharpness=0.3, pose=None, score=0.9).describe()
-        '0.30 (size 1.00, sharpness 0.30)'
-        """
+        """Return the value and the components in words: "0.30 (size 1.00, sharpness 0.30)"."""
         parts = {"size": self.size, "sharpness": self.sharpness, "pose": self.pose, "norm": self.norm}
         shown = ", ".join(f"{name} {value:.2f}" for name, value in parts.items() if value is not None)
         return f"{self.value:.2f} ({shown})"
 
 
 def quality_of(face: Face, norm: float | None = None) -> Quality:
-    """Measure the quality of a face with points and aligned crop.
-
-    Args:
-        norm: of its embedding, over the typical norm of the network.
-    """
+    """Measure the quality of a face with points; `norm`: of its embedding, over the typical norm of the network."""
     low, high = NORM_RANGE
     length = None if norm is None else min(1.0, max(0.0, (norm - low) / (high - low)))
     size, pose = _size_and_pose(face) if face.layout is not None else (None, None)

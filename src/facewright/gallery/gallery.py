@@ -1,11 +1,5 @@
 """A gallery of people: enroll their photos, search for others in it, and identify people or call them unknown.
 
->>> gallery = Gallery.for_enrolling("people.gallery")                                  # doctest: +SKIP
->>> gallery.enroll([Photo.of("ann/1.jpg", "ann")])                                     # doctest: +SKIP
->>> gallery.calibrate(fpir=0.01)                                                       # doctest: +SKIP
->>> gallery.identify(["someone.jpg"])[0].person                                        # doctest: +SKIP
-'ann'
-
 Without a model's name, the built-in networks find the face in each photo. A model of your own takes photos as aligned
 face crops, as its InputSpec wants them, unless a detector is named.
 """

@@ -225,11 +225,6 @@ def gallery_exists(url: str) -> bool:
         return has_gallery(connection, address)
 
 
-def vectors_of(rows: Sequence[Sequence[bytes]]) -> NDArray[np.float64]:
-    """The vectors of rows, (N, D)."""
-    return np.frombuffer(b"".join(row[5] for row in rows), ">f4").reshape(len(rows), -1).astype(np.float64)
-
-
 def as_json(metadata: Mapping[str, str]) -> str:
     """Metadata for the server to read."""
     return json.dumps(dict(metadata), ensure_ascii=False)
@@ -287,7 +282,8 @@ def best(rows: Sequence[Row], probe: NDArray[np.float32], k: int) -> list[Match]
     """The best entry of each of the k best people among rows, by score, name and number."""
     if not rows:
         return []
-    scores = np.clip((vectors_of(rows) * probe).sum(axis=1), -1.0, 1.0)
+    vectors = np.frombuffer(b"".join(row[5] for row in rows), ">f4").reshape(len(rows), -1).astype(np.float64)
+    scores = np.clip((vectors * probe).sum(axis=1), -1.0, 1.0)
     matches: dict[str, Match] = {}
     for at in np.lexsort(([row[0] for row in rows], -scores)):
         number, person, photo, metadata = rows[at][:4]

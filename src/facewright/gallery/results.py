@@ -153,14 +153,10 @@ class SearchResult(Record):
     quality: Quality | None = None  # of the selected face
 
     def identified(self, threshold: float, poor: float | None = None) -> Identification:
-        """The best match is the person, if its score reaches the threshold; `poor`: that of a face of low quality.
-
-        >>> SearchResult(photo="a.jpg").identified(0.5).person is None  # the gallery is empty
-        True
-        """
+        """The best match is the person, if its score reaches the threshold; `poor`: that of a face of low quality."""
         threshold = threshold_of(self.quality, threshold, poor)
-        person = person_of(self.matches, threshold)
         score = self.matches[0].score if self.matches else None
+        person = self.matches[0].person if score is not None and score >= threshold else None
         reason = None
         if person is None and not self.error:
             reason = why_unknown(self.matches, threshold) + about_quality(self.quality)
@@ -223,11 +219,6 @@ class GalleryStats(Record):
         counts = {"people": self.people, "entries": self.entries, "crops": self.crops, "revision": self.revision}
         facts = {"task": "stats", "gallery": self.location, **counts, **dict(self.signature)}
         return facts | {"calibrated": self.threshold, "advice": self.advice}
-
-
-def person_of(matches: Sequence[Match], threshold: float) -> str | None:
-    """The person of the best match, if its score reaches the threshold."""
-    return matches[0].person if matches and matches[0].score >= threshold else None
 
 
 def why_unknown(matches: Sequence[Match], threshold: float) -> str:

@@ -1,12 +1,4 @@
-"""A photo → its faces, or the vector of one of them; two photos → the same person or not.
-
-With nothing trained, by dlib's networks and the threshold that is shipped for them; or by your own model.
-
->>> Recognizer().verify("a.jpg", "b.jpg").same                                         # doctest: +SKIP
-True
->>> Recognizer.load("runs/a", detector="dlib").verify("a.jpg", "b.jpg").score          # doctest: +SKIP
-0.71
-"""
+"""A photo → its faces, or the vector of one of them; two photos → the same person or not."""
 
 from typing import TYPE_CHECKING
 

@@ -131,11 +131,6 @@ class LimitedProtocol(H11Protocol):
         )
 
 
-def protocol_of(limits: Limits) -> type[LimitedProtocol]:
-    """Return the protocol with these limits."""
-    return type("LimitedProtocol", (LimitedProtocol,), {"limits": limits})
-
-
 def capacity(wanted: int) -> tuple[int, int]:
     """Return how many connections may be open, and how many accepted at a time before the first is handled.
 
@@ -249,12 +244,13 @@ def _end_now(sig: int) -> None:
 def config_of(app: ASGIApp, settings: Settings) -> uvicorn.Config:
     """Return how uvicorn serves an application of ours."""
     connections, backlog = capacity(settings.limits.connections)
+    limits = {"limits": replace(settings.limits, connections=connections)}
     for name in ("asyncio", LOG.name):
         if not logging.getLogger(name).filters:
             logging.getLogger(name).addFilter(OncePerMinute())
     return uvicorn.Config(
         app,
-        http=protocol_of(replace(settings.limits, connections=connections)),
+        http=type("LimitedProtocol", (LimitedProtocol,), limits),
         ws="none",
         access_log=False,  # it would hold tokens and names
         log_level=logging.WARNING,

@@ -1,8 +1,4 @@
-"""The answers of a server. Each method runs in a thread of its request and waits for the networks in the engine's.
-
-No more than `Limits.waiting` requests are in progress at once. A request whose client is gone, or that takes too long,
-is cancelled between two jobs of the engine.
-"""
+"""The answers of a server: each method runs in a thread of its request and waits for the networks in the engine's."""
 
 from __future__ import annotations
 

@@ -1,9 +1,7 @@
 """The frames of a film, a network stream or a camera, decoded by PyAV (FFmpeg); and a film written frame by frame.
 
 Only container formats that hold their own data are opened, and a film opens no other file and no address: a playlist
-could name any. Frames are upright. A cut is found on thumbnails of all frames, also of those that are skipped. Of a
-camera or a stream a frame that comes while another one is waiting takes its place: what is seen is never older than the
-search of one frame takes.
+could name any. Of a camera or a stream a frame that comes while another one is waiting takes its place.
 """
 
 from __future__ import annotations
@@ -70,11 +68,7 @@ Open = Callable[[], "av.container.InputContainer"]
 
 
 def is_film(path: str | Path) -> bool:
-    """Tell if a name is a film's.
-
-    >>> is_film("a/b.MP4"), is_film("a.png")
-    (True, False)
-    """
+    """Tell if a name is a film's."""
     return Path(path).suffix.lower() in FILMS
 
 

@@ -99,10 +99,9 @@ def _size_of_the_first(dataset: Dataset) -> tuple[int, int]:
     for record in dataset.records:
         try:
             height, width, _ = dataset.source.read(record, None).shape
+            return height, width
         except BadImage as error:
             first = first or error
-            continue
-        return height, width
     raise DataError(f"{dataset.where}: not one image can be read (the first: {first})")
 
 
@@ -133,14 +132,11 @@ def contact_sheet(
     classes = list(store.dataset.counts().items())
     shown = classes[:most_classes]
     width = max(1, round(side * store.spec.width / store.spec.height))
-    block = (per_class * width + (per_class - 1) * GAP, side + 30)
+    block = (per_class * (width + GAP) - GAP, side + 30)
     columns = min(columns or _columns(len(shown), block), len(shown))
     lines = math.ceil(len(shown) / columns)
     footer = 24 if len(shown) < len(classes) else 0
-    size = (
-        2 * MARGIN + columns * block[0] + (columns - 1) * MARGIN,
-        2 * MARGIN + 34 + lines * (block[1] + 12) - 12 + footer,
-    )
+    size = (MARGIN + columns * (block[0] + MARGIN), 2 * MARGIN + 22 + lines * (block[1] + 12) + footer)
     page = Image.new("RGB", size, PAPER)
     draw = ImageDraw.Draw(page)
     _heading(draw, store, size[0])
@@ -148,8 +144,8 @@ def contact_sheet(
         left = MARGIN + number % columns * (block[0] + MARGIN)
         top = MARGIN + 34 + number // columns * (block[1] + 12)
         _caption(draw, (left, top), block[0], name, count)
-        rows = np.flatnonzero(store.dataset.labels == number)
-        _paste_images(page, (left, top + 24), store, rows, (per_class, width, side))
+        for place, image in enumerate(_samples(store, number, per_class, (width, side))):
+            page.paste(image, (left + place * (width + GAP), top + 24))
     if footer:
         text = f"and {len(classes) - len(shown)} more classes"
         draw.text((MARGIN, size[1] - MARGIN - 12), text, FAINT, ImageFont.load_default(13))
@@ -204,20 +200,10 @@ def _drawable(text: str) -> str:
     return "".join(one if " " <= one <= "~" else "?" for one in plain if not unicodedata.combining(one))
 
 
-def _paste_images(
-    page: Image.Image,
-    at: tuple[int, int],
-    store: PixelStore,
-    rows: np.ndarray[tuple[int], np.dtype[np.int64]],
-    grid: tuple[int, int, int],
-) -> None:
-    """Paste up to grid[0] images of grid[1] × grid[2] pixels; a class with fewer leaves faint places."""
-    places, width, side = grid
-    chosen = rows[np.linspace(0, len(rows) - 1, min(places, len(rows))).round().astype(int)] if len(rows) else rows
-    for place in range(places):
-        left = at[0] + place * (width + GAP)
-        if place >= len(chosen):
-            ImageDraw.Draw(page).rectangle((left, at[1], left + width - 1, at[1] + side - 1), fill=EMPTY)
-            continue
-        image = Image.fromarray(np.array(store.pixels[int(chosen[place])]))
-        page.paste(image.resize((width, side), Image.Resampling.LANCZOS), (left, at[1]))
+def _samples(store: PixelStore, number: int, count: int, size: tuple[int, int]) -> list[Image.Image]:
+    """So many images of a class, evenly spaced; a class with fewer leaves faint places."""
+    rows = np.flatnonzero(store.dataset.labels == number)
+    rows = rows[np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int)]
+    images = [Image.fromarray(np.array(store.pixels[row])) for row in rows.tolist()]
+    resized = [image.resize(size, Image.Resampling.LANCZOS) for image in images]
+    return resized + [Image.new("RGB", size, EMPTY)] * (count - len(resized))

@@ -280,8 +280,6 @@ def _lists(path: Path) -> tuple[list[Run], list[bool]]:
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
             value = _built(path, pickletools.genops(mapped))  # type: ignore[arg-type]
-    except DataError:
-        raise
     except (OSError, ValueError, LookupError) as error:  # an empty file cannot be mapped
         raise DataError(
             f"{path}: expected a verification set (.bin); it cannot be read ({reason_of(error)})"

@@ -120,7 +120,11 @@ def read_parquet(tree: Tree, options: Options) -> Dataset:
     columns: dict[str, int] = {}
     for name in names:
         called = name.rpartition(".")[0] if len(names) > 1 else ""
-        tables[called], facts = _open(Path(tree.source.root, name))
+        file = Path(tree.source.root, name)
+        try:
+            tables[called], facts = _read(file)
+        except _damage() as error:
+            raise BadArchive(f"{file}: expected a table with images; it cannot be read ({reason_of(error)})") from error
         split = part_of(called.rpartition("/")[2].partition("-of-")[0]) or part_of(called.rpartition("/")[0])
         for number, values in enumerate(facts):
             path = f"{called}/{number:07d}" if called else f"{number:07d}"
@@ -139,17 +143,8 @@ def read_parquet(tree: Tree, options: Options) -> Dataset:
     return described(listed, options, rows, known, usual)
 
 
-def _open(file: Path) -> tuple[_Table, Iterator[dict[str, str]]]:
-    """The table of a file, and the values of its other columns row by row. Raises BadArchive, DataError."""
-    try:
-        return _read(file)
-    except (BadArchive, DataError):
-        raise
-    except _damage() as error:
-        raise BadArchive(f"{file}: expected a table with images; it cannot be read ({reason_of(error)})") from error
-
-
 def _read(file: Path) -> tuple[_Table, Iterator[dict[str, str]]]:
+    """The table of a file, and the values of its other columns row by row. Raises BadArchive, DataError."""
     from pyarrow import parquet
 
     if file.suffix.lower() == ".arrow":

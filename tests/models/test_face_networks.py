@@ -17,11 +17,11 @@ from facewright.models.blocks import FixedGrid
 SHARED = Path(__file__).parents[2] / "../shared"
 
 
-@pytest.mark.parametrize("name", list(resnet.DEPTHS))
+@pytest.mark.parametrize("name", list(resnet.IRESNET_DEPTHS))
 def test_iresnet_counts_are_those_of_its_table(name: str) -> None:
     total = 3 * 64 * 9 + 2 * 64 + 64  # first convolution, norm, PReLU
     inputs = 64
-    for width, depth in zip((64, 128, 256, 512), resnet.DEPTHS[name], strict=True):
+    for width, depth in zip((64, 128, 256, 512), resnet.IRESNET_DEPTHS[name], strict=True):
         for index in range(depth):
             total += 2 * inputs + 9 * inputs * width + 2 * width + width + 9 * width**2 + 2 * width
             if index == 0:

@@ -11,8 +11,8 @@ Sources:
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -24,7 +24,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.hooks import RemovableHandle
 
 from facewright.data.augment import normalise, resize
 from facewright.devices import moved
@@ -132,8 +131,9 @@ def map_shapes(model: Model, height: int, width: int, layer: str | None = None) 
     wanted = (
         [path for path in paths if _gives_feature_map(model, path)] if layer is None else [_known_layer(model, layer)]
     )
-    handles = [model.get_submodule(path).register_forward_hook(partial(note, path)) for path in wanted]
-    with _removing(handles), torch.inference_mode():
+    with ExitStack() as hooks, torch.inference_mode():
+        for path in wanted:
+            hooks.enter_context(model.get_submodule(path).register_forward_hook(partial(note, path)))
         model(torch.zeros(1, 3, height, width, device=next(model.parameters()).device))
     if not shapes:
         raise UsageError(f"{layer or type(model).__name__} gives no map; choose another layer")
@@ -174,7 +174,7 @@ def layer_gradients(model: Model, layer: str, inputs: Tensor, index: int) -> tup
         held.append(output.detach().requires_grad_().clone())
         return held[-1]
 
-    with _removing([model.get_submodule(layer).register_forward_hook(hold)]), torch.enable_grad():
+    with model.get_submodule(layer).register_forward_hook(hold), torch.enable_grad():
         score = _class_score(model, model(inputs), index).sum()
         (gradients,) = torch.autograd.grad(score, held[-1])
     return held[-1].detach(), gradients
@@ -195,9 +195,9 @@ def attentions(model: VisionTransformer, inputs: Tensor) -> list[Tensor]:
         query, key, _ = attention.qkv(given[0]).unflatten(-1, (3, attention.heads, -1)).permute(2, 0, 3, 1, 4)
         found.append(torch.softmax(query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5, dim=-1))
 
-    blocks = (cast(Block, block) for block in model.blocks)
-    handles = [block.attn.register_forward_pre_hook(weigh) for block in blocks]
-    with _removing(handles), torch.no_grad():
+    with ExitStack() as hooks, torch.no_grad():
+        for block in model.blocks:
+            hooks.enter_context(cast(Block, block).attn.register_forward_pre_hook(weigh))
         model(inputs)
     return found
 
@@ -222,15 +222,6 @@ def _class_score(model: Model, scores: Tensor, index: int) -> Tensor:
     if isinstance(model.get_submodule(model.classifier_name), SigmoidHead):
         return scores[:, index] - scores[:, 1 - index]
     return scores[:, index]
-
-
-@contextmanager
-def _removing(handles: list[RemovableHandle]) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 class Explainer:

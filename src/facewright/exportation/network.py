@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -137,16 +138,15 @@ def _bare(model: ModelProto) -> ModelProto:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence the exporter's warnings about missing packages and its own use of PyTorch."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    """Silence the exporter's warnings about packages and its own use of PyTorch, and the quantiser's advice."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        logging.disable(before)
 
 
 def to_int8(graph: Graph, batches: Iterable[NDArray[np.uint8]]) -> ModelProto:
@@ -167,14 +167,14 @@ def to_int8(graph: Graph, batches: Iterable[NDArray[np.uint8]]) -> ModelProto:
     import onnx
     from onnxruntime import quantization
 
-    model = onnx.load_model_from_string(graph.content)
-    with tempfile.TemporaryDirectory(prefix="facewright-") as folder, _without_advice():
+    model, feeds = onnx.load_model_from_string(graph.content), ({PIXELS: batch} for batch in batches)
+    with tempfile.TemporaryDirectory(prefix="facewright-") as folder, _quiet():
         target = Path(folder) / "int8.onnx"
         try:
             quantization.quantize_static(
                 model,
                 target,
-                _Reader(batches),
+                SimpleNamespace(get_next=lambda: next(feeds, None)),
                 quant_format=quantization.QuantFormat.QDQ,
                 op_types_to_quantize=[*WEIGHED, *BETWEEN],
                 nodes_to_exclude=_outside(model),
@@ -193,31 +193,9 @@ def to_int8(graph: Graph, batches: Iterable[NDArray[np.uint8]]) -> ModelProto:
     return made
 
 
-class _Reader:
-    """The calibration batches, as the library reads them."""
-
-    def __init__(self, batches: Iterable[NDArray[np.uint8]]) -> None:
-        self.batches = iter(batches)
-
-    def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
-        batch = next(self.batches, None)
-        return None if batch is None else {PIXELS: batch}
-
-
 def _outside(model: ModelProto) -> list[str]:
     """The names of the nodes before the first with weights and after the last."""
     nodes = model.graph.node
     weighed = [index for index, node in enumerate(nodes) if node.op_type in WEIGHED]
     first, last = (weighed[0], weighed[-1]) if weighed else (len(nodes), -1)
     return [node.name for index, node in enumerate(nodes) if index < first or index > last]
-
-
-@contextmanager
-def _without_advice() -> Iterator[None]:
-    """Silence the quantiser's advice, which goes to the root logger."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(before)

@@ -109,11 +109,10 @@ class LeNet5(Model):
         return *layers, self.stage("head", "c5", "f6", "fc")
 
 
-WIDTHS = (64, 128, 256, 512, 512)  # channels of the convolutions before each pool
-HIDDEN = 4096
+HIDDEN = 4096  # of both hidden linear layers of VGG and AlexNet
+VGG_WIDTHS = (64, 128, 256, 512, 512)  # channels of the convolutions before each pool
 
-
-DEPTHS = {  # convolutions before each pool
+VGG_DEPTHS = {  # convolutions before each pool
     "vgg11": (1, 1, 2, 2, 2),
     "vgg13": (2, 2, 2, 2, 2),
     "vgg16": (2, 2, 3, 3, 3),
@@ -134,7 +133,7 @@ class VGG(Model):
         super().__init__()
         layers: list[nn.Module] = []
         inputs = 3
-        for width, depth in zip(WIDTHS, DEPTHS[name.removesuffix("_bn")], strict=True):
+        for width, depth in zip(VGG_WIDTHS, VGG_DEPTHS[name.removesuffix("_bn")], strict=True):
             for _ in range(depth):
                 layers.append(nn.Conv2d(inputs, width, 3, 1, 1))
                 layers += [nn.BatchNorm2d(width)] if name.endswith("_bn") else []
@@ -144,7 +143,7 @@ class VGG(Model):
         self.features = nn.Sequential(*layers)  # the name is torchvision's
         self.avgpool = nn.AdaptiveAvgPool2d(7)
         self.classifier = nn.Sequential(
-            nn.Linear(WIDTHS[-1] * 7 * 7, HIDDEN),
+            nn.Linear(VGG_WIDTHS[-1] * 7 * 7, HIDDEN),
             nn.ReLU(inplace=True),
             nn.Dropout(0.5),
             nn.Linear(HIDDEN, HIDDEN),

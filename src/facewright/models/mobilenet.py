@@ -171,7 +171,7 @@ class Variant:
     dropout: float
 
 
-VARIANTS = {
+EFFICIENTNETS = {
     "efficientnet_b0": Variant(1.0, 1.0, 0.2),
     "efficientnet_b1": Variant(1.0, 1.1, 0.2),
     "efficientnet_b2": Variant(1.1, 1.2, 0.3),
@@ -179,7 +179,7 @@ VARIANTS = {
     "efficientnet_b4": Variant(1.4, 1.8, 0.4),
 }
 # expansion, kernel, stride of the first block, width, blocks; the second row is the second place that halves the side
-STAGES = (
+EFFICIENTNET_STAGES = (
     (1, 3, 1, 16, 1),
     (6, 3, 2, 24, 2),
     (6, 5, 2, 40, 2),
@@ -188,7 +188,7 @@ STAGES = (
     (6, 5, 2, 192, 4),
     (6, 3, 1, 320, 1),
 )
-FIRST_WIDTH = 32
+EFFICIENTNET_WIDTH = 32
 STOCHASTIC_DEPTH = 0.2  # the last block would be left out so often
 LAST_EXPANSION = 4  # channels of the last convolution over those before it
 
@@ -239,13 +239,13 @@ class EfficientNet(Model):
 
     def __init__(self, name: str, classes: int, stem: Stem = "imagenet") -> None:
         super().__init__()
-        variant = VARIANTS[name]
+        variant = EFFICIENTNETS[name]
         first, second = first_strides(stem)
-        inputs = round_channels(FIRST_WIDTH * variant.width, 8)
-        depths = [ceil(blocks * variant.depth) for *_, blocks in STAGES]
+        inputs = round_channels(EFFICIENTNET_WIDTH * variant.width, 8)
+        depths = [ceil(blocks * variant.depth) for *_, blocks in EFFICIENTNET_STAGES]
         self.reduce = reducer(stem)
         layers = [conv_norm(3, inputs, 3, first, activation=nn.SiLU(inplace=True))]
-        for number, (expansion, kernel, stride, base, _) in enumerate(STAGES):
+        for number, (expansion, kernel, stride, base, _) in enumerate(EFFICIENTNET_STAGES):
             outputs = round_channels(base * variant.width, 8)
             blocks = []
             for index in range(depths[number]):
@@ -267,8 +267,9 @@ class EfficientNet(Model):
     def stages(self) -> tuple[Stage, ...]:
         """The outline that tables and drawings follow: the rows of the paper's table."""
         body = (
-            self.stage(f"stage {number}", *self.units_in(f"features.{number}")) for number in range(1, len(STAGES) + 1)
+            self.stage(f"stage {number}", *self.units_in(f"features.{number}"))
+            for number in range(1, len(EFFICIENTNET_STAGES) + 1)
         )
         stem = self.stage("stem", "reduce", "features.0.0 features.0.1")
-        last = f"features.{len(STAGES) + 1}"
+        last = f"features.{len(EFFICIENTNET_STAGES) + 1}"
         return stem, *body, self.stage("head", f"{last}.0 {last}.1", "avgpool", "classifier.1")

@@ -152,8 +152,8 @@ def shortcut(inputs: int, outputs: int, stride: int) -> nn.Sequential | None:
     return nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
 
 
-DEPTHS = {"iresnet18": (2, 2, 2, 2), "iresnet50": (3, 4, 14, 3), "iresnet100": (3, 13, 30, 3)}
-GRID = 7  # points along a side of IResNet's last map, for 112 px
+IRESNET_DEPTHS = {"iresnet18": (2, 2, 2, 2), "iresnet50": (3, 4, 14, 3), "iresnet100": (3, 13, 30, 3)}
+IRESNET_GRID = 7  # points along a side of IResNet's last map, for 112 px
 
 
 class Block(nn.Module):
@@ -195,10 +195,10 @@ class IResNet(Model):
         self.conv1 = nn.Conv2d(3, 64, 3, 1, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(64)
         self.prelu = nn.PReLU(64)
-        inputs = add_layers(self, Block, 64, DEPTHS[name], 2)
+        inputs = add_layers(self, Block, 64, IRESNET_DEPTHS[name], 2)
         self.bn2 = nn.BatchNorm2d(inputs)
-        self.grid = FixedGrid(GRID)
-        self.fc = nn.Linear(inputs * GRID**2, self.feature_width)
+        self.grid = FixedGrid(IRESNET_GRID)
+        self.fc = nn.Linear(inputs * IRESNET_GRID**2, self.feature_width)
         self.features = nn.BatchNorm1d(self.feature_width)
         self.features.weight.requires_grad_(False)
         self.classifier = nn.Linear(self.feature_width, classes)

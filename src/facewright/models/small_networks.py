@@ -59,7 +59,7 @@ class Variant:
     stages: tuple[tuple[FireShape, ...], ...]  # a pool stands before each
 
 
-VARIANTS = {
+SQUEEZENETS = {
     "squeezenet1_0": Variant(
         96, 7, (((16, 64), (16, 64), (32, 128)), ((32, 128), (48, 192), (48, 192), (64, 256)), ((64, 256),))
     ),
@@ -87,7 +87,7 @@ class SqueezeNet(Model):
 
     def __init__(self, name: str, classes: int, stem: Stem = "imagenet") -> None:
         super().__init__()
-        variant = VARIANTS[name]
+        variant = SQUEEZENETS[name]
         stride, pool_stride = first_strides(stem)
         self.reduce = reducer(stem)
         padding = 0 if stride == 2 else variant.kernel // 2
@@ -130,7 +130,7 @@ class SqueezeNet(Model):
 
 
 POOL = 0  # stands for a max pool in the table below
-LAYERS = (  # (outputs, kernel) of each convolution, as in the configuration file
+DARKNET_LAYERS = (  # (outputs, kernel) of each convolution, as in the configuration file
     *((16, 3), POOL, (32, 3), POOL),
     *((16, 1), (128, 3), (16, 1), (128, 3), POOL),
     *((32, 1), (256, 3), (32, 1), (256, 3), POOL),
@@ -159,7 +159,7 @@ class TinyDarknet(Model):
         super().__init__()
         layers: list[nn.Module] = []
         inputs = 3
-        for layer in LAYERS:
+        for layer in DARKNET_LAYERS:
             if isinstance(layer, int):
                 layers.append(nn.MaxPool2d(2, 2, ceil_mode=True))
             else:
@@ -177,7 +177,7 @@ class TinyDarknet(Model):
     def stages(self) -> tuple[Stage, ...]:
         """The outline that tables and drawings follow: a stage a side of the map."""
         stages: list[list[Unit]] = [[]]
-        for layer, unit in zip(LAYERS, self.units_in("layers"), strict=True):
+        for layer, unit in zip(DARKNET_LAYERS, self.units_in("layers"), strict=True):
             if layer == POOL:
                 stages.append([])
             stages[-1].append(unit)

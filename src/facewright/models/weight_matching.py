@@ -93,11 +93,7 @@ def _efficientnet() -> Steps:
     first, block = r"^blocks\.0\.(\d+)\.", r"^blocks\.([1-6])\.(\d+)\."
     in_first, in_block = r"features.1.\1.block", r"features.\1~.\2.block"
     return (
-        (r"^conv_stem\.", "features.0.0."),
-        (r"^bn1\.", "features.0.1."),
-        (r"^conv_head\.", "features.8.0."),
-        (r"^bn2\.", "features.8.1."),
-        (r"^classifier\.", "classifier.1."),
+        *_ends(8),
         *_layers(first, in_first, {"conv_dw": "0.0", "bn1": "0.1", "conv_pw": "2.0", "bn2": "2.1"}),
         *_squeeze(first, f"{in_first}.1"),
         *_layers(block, in_block, {"conv_pw": "0.0", "bn1": "0.1", "conv_dw": "1.0", "bn2": "1.1"}),
@@ -109,13 +105,7 @@ def _efficientnet() -> Steps:
 
 def _mobilenet_v2() -> Steps:
     """timm nests blocks in stages; torchvision's, and ours, stand in a row."""
-    steps: list[tuple[str, str]] = [
-        (r"^conv_stem\.", "features.0.0."),
-        (r"^bn1\.", "features.0.1."),
-        (r"^conv_head\.", "features.18.0."),
-        (r"^bn2\.", "features.18.1."),
-        (r"^classifier\.", "classifier.1."),
-    ]
+    steps = [*_ends(18)]
     number = 1
     for stage, (expansion, _, depth, _) in enumerate(mobilenet.V2_STAGES):
         parts = ["conv_pw", "bn1", "conv_dw", "bn2", "conv_pwl", "bn3"]
@@ -127,6 +117,12 @@ def _mobilenet_v2() -> Steps:
             steps += _layers(rf"^blocks\.{stage}\.{index}\.", f"features.{number}.conv", table)
             number += 1
     return tuple(steps)
+
+
+def _ends(last: int) -> Steps:
+    """timm's first and last convolution, and its classifier."""
+    places = {"conv_stem": "0.0", "bn1": "0.1", "conv_head": f"{last}.0", "bn2": f"{last}.1"}
+    return *_layers("^", "features", places), *_layers("^", "classifier", {"classifier": "1"})
 
 
 def _layers(theirs: str, ours: str, places: Mapping[str, str]) -> Steps:
@@ -168,14 +164,7 @@ VIT_TORCHVISION: Steps = (
 # numbers in another shape, which `weights` allows.
 NAMINGS: dict[str, tuple[Naming, ...]] = {
     "vgg": (
-        Naming(
-            "timm",
-            (
-                (r"^pre_logits\.fc1\.", "classifier.0."),
-                (r"^pre_logits\.fc2\.", "classifier.3."),
-                (r"^head\.fc\.", "classifier.6."),
-            ),
-        ),
+        Naming("timm", _layers("^", "classifier", {"pre_logits.fc1": "0", "pre_logits.fc2": "3", "head.fc": "6"})),
     ),
     "densenet": (Naming("torchvision before 2018", ((r"\.(norm|conv)\.([12])\.", r".\1\2."),)),),
     "mobilenet_v2": (Naming("timm", _mobilenet_v2()),),

@@ -17,7 +17,7 @@ from facewright.errors import DataError
 from facewright.events import Event, Message
 from facewright.gallery.gallery import Gallery
 from facewright.gallery.results import Photo
-from facewright.video import frames, live
+from facewright.video import frames
 from facewright.video.tracks import TrackEvent
 from facewright.workflows.watching import watch
 from fixtures.faces import draw_people, saved
@@ -33,9 +33,9 @@ THRESHOLD = 0.9
 def gallery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gallery:
     """person_00 of three people; a stream that is lost is waited for in milliseconds."""
     stand_in(monkeypatch)
-    monkeypatch.setattr(live, "FIRST_PAUSE", 0.001)
-    monkeypatch.setattr(live, "GONE", 0.004)
-    monkeypatch.setattr(live, "END_PATIENCE", 0.0)
+    monkeypatch.setattr(frames, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(frames, "GONE", 0.004)
+    monkeypatch.setattr(frames, "END_PATIENCE", 0.0)
     folder = draw_people(tmp_path / "photos", people=3, photos=2)
     made = Gallery.open(tmp_path / "g.gallery", saved(tmp_path), detector="dlib")
     made.enroll([Photo.of(folder / "person_00/0.png", "person_00")])

@@ -26,13 +26,11 @@ app = typer.Typer(no_args_is_help=True, help="Write a dataset in another format.
 
 def inspect(
     data: opt.OptionalData = None,
-    sheet: Annotated[Path | None, typer.Option("--sheet", help="Write a contact sheet to this PNG file.")] = None,
+    sheet: Annotated[Path | None, typer.Option(help="Write a contact sheet to this PNG file.")] = None,
     labels: Annotated[
-        Path | None, typer.Option("--labels", metavar="RUN", help="Instead of DATA: find label issues in a run's data.")
+        Path | None, typer.Option(metavar="RUN", help="Instead of DATA: find label issues in a run's data.")
     ] = None,
-    folds: Annotated[
-        int, typer.Option("--folds", min=2, max=20, help="With --labels: number of cross-validation folds.")
-    ] = 5,
+    folds: Annotated[int, typer.Option(min=2, max=20, help="With --labels: number of cross-validation folds.")] = 5,
     weights: Annotated[
         str | None,
         typer.Option(
@@ -188,8 +186,7 @@ def export(
     out: Annotated[Path, typer.Option("--out", "-o", help="File to write.")],
     form: Annotated[Literal["npz"], typer.Option("--to", help="Format to write.")] = "npz",
     size: Annotated[
-        int | None,
-        typer.Option("--size", min=1, max=4096, help="Side in pixels. Default: the size that all images have."),
+        int | None, typer.Option(min=1, max=4096, help="Side in pixels. Default: the size that all images have.")
     ] = None,
     order: Annotated[opt.ColourOrder, typer.Option("--colour-order", help="Of the images in the new file.")] = "rgb",
     detector: opt.CropDetector = None,

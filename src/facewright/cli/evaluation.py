@@ -36,25 +36,22 @@ def evaluate(
     data: opt.OptionalData = None,
     task: Annotated[
         Literal["classification", "verification", "identification", "attack"] | None,
-        typer.Option("--task", help="Default: classification; verification if DATA has other classes than the model."),
+        typer.Option(help="Default: classification; verification if DATA has other classes than the model."),
     ] = None,
     seed: opt.Seed = 0,
     detector: opt.Detector = None,
     unknown_classes: Annotated[
-        Literal["errors", "leave-out"],
-        typer.Option("--unknown-classes", help="Images of classes the model does not know."),
+        Literal["errors", "leave-out"], typer.Option(help="Images of classes the model does not know.")
     ] = "errors",
     threshold: Annotated[
-        float | None,
-        opt.bounded("--threshold", low=-1e9, high=1e9, help="Attack: scores from this one on are bona fide."),
+        float | None, opt.bounded(low=-1e9, high=1e9, help="Attack: scores from this one on are bona fide.")
     ] = None,
     validation: Annotated[
-        Path | None, typer.Option("--validation", help="Attack: other scores; the threshold is chosen on them, at EER.")
+        Path | None, typer.Option(help="Attack: other scores; the threshold is chosen on them, at EER.")
     ] = None,
     by: opt.By = None,
     attributes: Annotated[
-        Path | None,
-        typer.Option("--attributes", help="Table with path and COLUMN. Default: attributes.csv beside DATA, or DATA."),
+        Path | None, typer.Option(help="Table with path and COLUMN. Default: attributes.csv beside DATA, or DATA.")
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="With --by: folder for the page and the JSON.")

@@ -18,22 +18,19 @@ if TYPE_CHECKING:
 
 def export(
     model: opt.Model,
-    to: Annotated[Literal["onnx"], typer.Option("--to", help="The format.")] = "onnx",
+    to: Annotated[Literal["onnx"], typer.Option(help="The format.")] = "onnx",
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="File to write. Default: MODEL.onnx beside the model.")
     ] = None,
     check: Annotated[
         str | None,
-        typer.Option(
-            "--check", help="DATA to compare PyTorch and ONNX on, filled up to 1,000 images with synthetic faces."
-        ),
+        typer.Option(help="DATA to compare PyTorch and ONNX on, filled up to 1,000 images with synthetic faces."),
     ] = None,
     quantise: Annotated[
-        Literal["int8"] | None, typer.Option("--quantise", help="Write 8-bit numbers; needs --calibration and --check.")
+        Literal["int8"] | None, typer.Option(help="Write 8-bit numbers; needs --calibration and --check.")
     ] = None,
     calibration: Annotated[
-        str | None,
-        typer.Option("--calibration", help="DATA that sets the scales of int8; must share no image with --check."),
+        str | None, typer.Option(help="DATA that sets the scales of int8; must share no image with --check.")
     ] = None,
     crop: opt.Crop = None,
     flip: opt.Flip = None,
@@ -194,8 +191,7 @@ def import_(
     file: Annotated[Path, typer.Argument(metavar="FILE.onnx", help="A face recognition network as ONNX.")],
     name: Annotated[str, typer.Option(help="The model file to write, NAME.onnx.")],
     template: Annotated[
-        str,
-        typer.Option(help="Aligned crops: arcface, ffhq, mtcnn, dlib, box:MARGIN or x1,y1,…,x5,y5 in px."),
+        str, typer.Option(help="Aligned crops: arcface, ffhq, mtcnn, dlib, box:MARGIN or x1,y1,…,x5,y5 in px.")
     ] = "arcface",
     size: Annotated[int, typer.Option(min=8, max=opt.MAX_SIDE, help="Side of its input, px.")] = 112,
     mean: Annotated[str | None, typer.Option(help="Subtracted from pixels in 0..255: a number, or three.")] = None,

@@ -49,14 +49,12 @@ def faces(
     template: Annotated[
         Literal["dlib", "arcface"], typer.Option(help="Crops of 150 px with a margin (dlib), or of 112 px (arcface).")
     ] = "dlib",
-    select_face: Annotated[
-        Literal["all", "center", "largest", "error"], typer.Option("--select-face", help="Faces to keep.")
-    ] = "all",
+    select_face: Annotated[Literal["all", "center", "largest", "error"], typer.Option(help="Faces to keep.")] = "all",
     size: Annotated[
         int | None, typer.Option(min=8, max=2048, help="Side of the crops, px. Default: the template's.")
     ] = None,
     margin: Annotated[
-        float, opt.bounded("--margin", low=0, high=2, help="Margin to add around the template, in shares of its side.")
+        float, opt.bounded(low=0, high=2, help="Margin to add around the template, in shares of its side.")
     ] = 0.0,
     detector: opt.Detector = None,
     draw: Annotated[bool, typer.Option("--draw", help="Also write the photos with boxes and points to --out.")] = False,
@@ -130,7 +128,7 @@ def scan(
     model: opt.Classifier,
     photos: opt.Photos,
     boxes: Annotated[
-        Path | None, typer.Option("--boxes", help="True boxes, a CSV file,[split,]x,y,w,h: evaluate against them.")
+        Path | None, typer.Option(help="True boxes, a CSV file,[split,]x,y,w,h: evaluate against them.")
     ] = None,
     threshold: Annotated[
         float | None,
@@ -146,7 +144,7 @@ def scan(
     ] = None,
     face: Annotated[str, typer.Option("--class", help="The class that is the face.")] = "face",
     csv_file: opt.CsvFile = None,
-    draw: Annotated[Path | None, typer.Option("--draw", help="Folder for the photos with their boxes.")] = None,
+    draw: Annotated[Path | None, typer.Option(help="Folder for the photos with their boxes.")] = None,
     device: opt.Device = None,
     quiet: opt.Quiet = False,
     as_json: opt.Json = False,
@@ -264,22 +262,17 @@ def cluster(
         typer.Option("--model", "-m", help="A run, a model file or architecture@weights. Default: built-in."),
     ] = None,
     detector: opt.Detector = None,
-    min_face: Annotated[
-        float, opt.bounded("--min-face", low=20, high=10_000, help="Side of the smallest face, in pixels.")
-    ] = 40,
+    min_face: Annotated[float, opt.bounded(low=20, high=10_000, help="Side of the smallest face, in pixels.")] = 40,
     threshold: Annotated[
-        float | None,
-        opt.bounded("--threshold", low=-1, high=1, help="Average similarity within a person. Default: from the model."),
+        float | None, opt.bounded(low=-1, high=1, help="Average similarity within a person. Default: from the model.")
     ] = None,
     merge: Annotated[
-        list[str] | None, typer.Option("--merge", metavar="NAME,NAME", help="Merge these people into one. Repeatable.")
+        list[str] | None, typer.Option(metavar="NAME,NAME", help="Merge these people into one. Repeatable.")
     ] = None,
     split: Annotated[
-        list[str] | None, typer.Option("--split", metavar="KEY", help="Take this face out of its person. Repeatable.")
+        list[str] | None, typer.Option(metavar="KEY", help="Take this face out of its person. Repeatable.")
     ] = None,
-    name: Annotated[
-        list[str] | None, typer.Option("--name", metavar="NAME=NEW", help="Name a person. Repeatable.")
-    ] = None,
+    name: Annotated[list[str] | None, typer.Option(metavar="NAME=NEW", help="Name a person. Repeatable.")] = None,
     device: opt.Device = None,
     quiet: opt.Quiet = False,
     as_json: opt.Json = False,

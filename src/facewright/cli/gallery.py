@@ -47,14 +47,12 @@ def enroll(
     crop: opt.Crop = None,
     flip: opt.Flip = None,
     meta: Annotated[
-        list[str] | None, typer.Option("--meta", metavar="KEY=VALUE", help="Metadata to filter by. Repeatable.")
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Metadata to filter by. Repeatable.")
     ] = None,
     keep_crops: Annotated[
         bool, typer.Option("--keep-crops", help="Keep the face crops too; `reembed` needs them.")
     ] = False,
-    min_quality: Annotated[
-        float, opt.bounded("--min-quality", low=0, high=1, help="Leave out faces of lower quality (0.2: poor).")
-    ] = 0,
+    min_quality: Annotated[float, opt.bounded(low=0, high=1, help="Leave out faces of lower quality (0.2: poor).")] = 0,
     device: opt.Device = None,
     quiet: opt.Quiet = False,
     as_json: opt.Json = False,
@@ -163,16 +161,10 @@ def identify(
     ] = False,
     threshold: Annotated[
         float | None,
-        opt.bounded(
-            "--threshold",
-            low=-2,
-            high=2,
-            help="Min. similarity of a match. Default: chosen by `calibrate`, or a safe one.",
-        ),
+        opt.bounded(low=-2, high=2, help="Min. similarity of a match. Default: chosen by `calibrate`, or a safe one."),
     ] = None,
     draw: Annotated[
-        Path | None,
-        typer.Option("--draw", metavar="DIR", help="Folder to write: each photo with names; implies --every-face."),
+        Path | None, typer.Option(metavar="DIR", help="Folder to write: each photo with names; implies --every-face.")
     ] = None,
     filters: Filter = None,
     device: opt.Device = None,

@@ -111,7 +111,7 @@ def rename(
 def merge(
     gallery_at: opt.GalleryAt,
     people: Annotated[list[str], typer.Argument(metavar="NAME...", help="People who are one person.")],
-    into: Annotated[str, typer.Option("--into", help="The enrolled person who gets their entries.")],
+    into: Annotated[str, typer.Option(help="The enrolled person who gets their entries.")],
     as_json: opt.Json = False,
 ) -> None:
     """Merge people who are one person.
@@ -128,7 +128,7 @@ def merge(
 @app.command("expire")
 def expire(
     gallery_at: opt.GalleryAt,
-    older_than: Annotated[str, typer.Option("--older-than", metavar="DAYS", help="Age of entries, such as 365d.")],
+    older_than: Annotated[str, typer.Option(metavar="DAYS", help="Age of entries, such as 365d.")],
     as_json: opt.Json = False,
 ) -> None:
     """Delete entries that were enrolled long ago, and every byte of them.
@@ -228,10 +228,9 @@ def stats(gallery_at: opt.GalleryAt, as_json: opt.Json = False) -> None:
 @app.command("calibrate")
 def calibrate(
     gallery_at: opt.GalleryAt,
-    fpir: Annotated[float, opt.rate("--fpir", help="Max. false-positive identification rate (FPIR), in (0, 1).")],
+    fpir: Annotated[float, opt.rate(help="Max. false-positive identification rate (FPIR), in (0, 1).")],
     confidence: Annotated[
-        float | None,
-        opt.bounded("--confidence", low=0.5, high=0.9999, help="Confidence that the FPIR is met. Default: on average."),
+        float | None, opt.bounded(low=0.5, high=0.9999, help="Confidence that the FPIR is met. Default: on average.")
     ] = None,
     device: opt.Device = None,
     as_json: opt.Json = False,

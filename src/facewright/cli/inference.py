@@ -43,11 +43,10 @@ def predict(
         int, typer.Option("--top-k", "-k", min=1, max=1000, help="Max. number of classes for each image.")
     ] = 5,
     unknown_at: Annotated[
-        float | None,
-        opt.rate("--unknown-at", help="Use the threshold that `calibrate --unknown-people` stored for this rate."),
+        float | None, opt.rate(help="Use the threshold that `calibrate --unknown-people` stored for this rate.")
     ] = None,
     template: Annotated[
-        Path | None, typer.Option("--template", help="Fill this table, the sample_submission.csv of a contest.")
+        Path | None, typer.Option(help="Fill this table, the sample_submission.csv of a contest.")
     ] = None,
     every_face: Annotated[
         bool, typer.Option("--every-face", help="Predict each face found in a photo, for a model with a detector.")

@@ -33,34 +33,25 @@ def watch(
     ] = None,
     detector: opt.Detector = None,
     threshold: Annotated[
-        float | None,
-        opt.bounded("--threshold", low=-1, high=1, help="Min. mean similarity of a match. Default: the gallery's."),
+        float | None, opt.bounded(low=-1, high=1, help="Min. mean similarity of a match. Default: the gallery's.")
     ] = None,
-    every: Annotated[int, typer.Option("--every", min=1, max=MAX_EVERY, help="Search only every N-th frame.")] = 1,
-    min_face: Annotated[
-        float, opt.bounded("--min-face", low=8, high=10_000, help="Side of the smallest face, in pixels.")
-    ] = 30,
-    min_frames: Annotated[
-        int, typer.Option("--min-frames", min=1, max=1000, help="Min. searched frames in which a face is seen.")
-    ] = 3,
-    linger: Annotated[float, opt.bounded("--linger", low=0, high=3600, help="Seconds that a face may be hidden.")] = 2,
+    every: Annotated[int, typer.Option(min=1, max=MAX_EVERY, help="Search only every N-th frame.")] = 1,
+    min_face: Annotated[float, opt.bounded(low=8, high=10_000, help="Side of the smallest face, in pixels.")] = 30,
+    min_frames: Annotated[int, typer.Option(min=1, max=1000, help="Min. searched frames in which a face is seen.")] = 3,
+    linger: Annotated[float, opt.bounded(low=0, high=3600, help="Seconds that a face may be hidden.")] = 2,
     duration: Annotated[
-        float | None, opt.bounded("--duration", low=0, high=MAX_SECONDS, help="Stop after this many seconds.")
+        float | None, opt.bounded(low=0, high=MAX_SECONDS, help="Stop after this many seconds.")
     ] = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="Append the events to this file as JSON lines; face crops beside it."),
     ] = None,
     draw: Annotated[
-        Path | None,
-        typer.Option("--draw", metavar="FILE.mp4", help="Film to write, with a box and a name at each face."),
+        Path | None, typer.Option(metavar="FILE.mp4", help="Film to write, with a box and a name at each face.")
     ] = None,
-    webhook: Annotated[
-        str | None, typer.Option("--webhook", metavar="URL", help="Post each event to this address as JSON.")
-    ] = None,
+    webhook: Annotated[str | None, typer.Option(metavar="URL", help="Post each event to this address as JSON.")] = None,
     mqtt: Annotated[
-        str | None,
-        typer.Option("--mqtt", metavar="mqtt://HOST/TOPIC", help="Publish each event; also mqtts://USER:PASSWORD@..."),
+        str | None, typer.Option(metavar="mqtt://HOST/TOPIC", help="Publish each event; also mqtts://USER:PASSWORD@...")
     ] = None,
     device: opt.Device = None,
     quiet: opt.Quiet = False,
@@ -171,8 +162,7 @@ def serve(
         ),
     ] = None,
     gallery: Annotated[
-        str | None,
-        typer.Option("--gallery", "-g", metavar="FILE|URL", help="A gallery of people; created if missing."),
+        str | None, typer.Option("--gallery", "-g", metavar="FILE|URL", help="A gallery of people; created if missing.")
     ] = None,
     detector: opt.Detector = None,
     device: opt.Device = None,

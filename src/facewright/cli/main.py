@@ -72,11 +72,7 @@ def options(
     threads: Annotated[
         int | None,
         typer.Option(
-            "--threads",
-            min=1,
-            max=1024,
-            envvar="FACEWRIGHT_THREADS",
-            help="Threads to compute with. Default: one per core.",
+            min=1, max=1024, envvar="FACEWRIGHT_THREADS", help="Threads to compute with. Default: one per core."
         ),
     ] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error; allowed anywhere.")] = False,

@@ -36,7 +36,7 @@ def models(
     ] = None,
     stem: Annotated[str, typer.Option(help="coarse, imagenet, medium, small, or auto (by the size).")] = "auto",
     every: Annotated[bool, typer.Option("--all", help="Show every layer instead of every block.")] = False,
-    plot: Annotated[Path | None, typer.Option("--plot", help="Draw the architecture to this SVG file.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw the architecture to this SVG file.")] = None,
     markdown: Annotated[
         bool, typer.Option("--markdown", help="List all as a Markdown table, counted from the networks.")
     ] = False,
@@ -257,7 +257,7 @@ def get(
 def convert(
     source: Annotated[Path, typer.Argument(metavar="FILE", help="A .pth, .pt or .safetensors.")],
     target: Annotated[Path, typer.Option("--to", metavar="OUT.safetensors", help="File to write.")],
-    model: Annotated[str, typer.Option("--model", metavar="NAME", help="Architecture of the weights.")],
+    model: Annotated[str, typer.Option(metavar="NAME", help="Architecture of the weights.")],
     as_json: opt.Json = False,
 ) -> None:
     """Convert a checkpoint to safetensors with our parameter names.

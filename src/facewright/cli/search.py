@@ -22,13 +22,11 @@ MODEL_WIDTH = 18  # characters, so that a row of trials fits into 80
 def search(
     data: opt.Data,
     models: Annotated[
-        str,
-        typer.Option("--models", "-m", help="Architectures, or architecture@weights, comma-separated."),
+        str, typer.Option("--models", "-m", help="Architectures, or architecture@weights, comma-separated.")
     ] = "resnet18",
-    budget: Annotated[str, typer.Option("--budget", metavar="TIME", help="Time for all trials: 90s, 30m, 2h.")] = "30m",
+    budget: Annotated[str, typer.Option(metavar="TIME", help="Time for all trials: 90s, 30m, 2h.")] = "30m",
     trials: Annotated[
-        int | None,
-        typer.Option("--trials", min=1, max=100_000, help="Stop after this many trials. Default: no limit."),
+        int | None, typer.Option(min=1, max=100_000, help="Stop after this many trials. Default: no limit.")
     ] = None,
     recipe: opt.RecipeName = None,
     out: opt.Out = None,
@@ -97,11 +95,11 @@ def lr_find(
     data: opt.Data,
     model: opt.Architecture = "resnet18",
     recipe: opt.RecipeName = None,
-    low: Annotated[float, opt.bounded("--low", low=1e-12, high=1000, help="The first learning rate.")] = 1e-6,
-    high: Annotated[float, opt.bounded("--high", low=1e-12, high=1000, help="The last learning rate.")] = 1.0,
-    steps: Annotated[int, typer.Option("--steps", min=5, max=10_000, help="Steps in all.")] = 100,
+    low: Annotated[float, opt.bounded(low=1e-12, high=1000, help="The first learning rate.")] = 1e-6,
+    high: Annotated[float, opt.bounded(low=1e-12, high=1000, help="The last learning rate.")] = 1.0,
+    steps: Annotated[int, typer.Option(min=5, max=10_000, help="Steps in all.")] = 100,
     csv: opt.CsvFile = None,
-    plot: Annotated[Path | None, typer.Option("--plot", help="Draw the losses into this .png or .svg file.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw the losses into this .png or .svg file.")] = None,
     seed: opt.Seed = 0,
     changes: opt.Changes = None,
     size: opt.Size = None,

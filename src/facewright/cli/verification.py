@@ -80,8 +80,7 @@ def pairs(
     select_face: opt.FaceChoice = None,
     by: opt.By = None,
     attributes: Annotated[
-        Path | None,
-        typer.Option("--attributes", help="Table with path and COLUMN. Default: attributes.csv beside PAIRS."),
+        Path | None, typer.Option(help="Table with path and COLUMN. Default: attributes.csv beside PAIRS.")
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for the page, the scores, the JSON.")] = None,
     device: opt.Device = None,
@@ -193,17 +192,13 @@ def _describe_templates(row: TemplateRow) -> str:
 
 def calibrate(
     model: opt.Model,
-    far: Annotated[float, opt.rate("--far", help="False-accept rate to choose the threshold for.")],
-    pairs: Annotated[
-        Path | None, typer.Option("--pairs", help="Development pairs: LFW's pairs.txt, a .csv, or a .bin.")
-    ] = None,
+    far: Annotated[float, opt.rate(help="False-accept rate to choose the threshold for.")],
+    pairs: Annotated[Path | None, typer.Option(help="Development pairs: LFW's pairs.txt, a .csv, or a .bin.")] = None,
     images: opt.ImagesFolder = None,
     unknown_people: Annotated[
         str | None,
         typer.Option(
-            "--unknown-people",
-            metavar="DATA",
-            help="People who are not classes of MODEL: choose when `predict` answers unknown.",
+            metavar="DATA", help="People who are not classes of MODEL: choose when `predict` answers unknown."
         ),
     ] = None,
     crop: opt.Crop = None,

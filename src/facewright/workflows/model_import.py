@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from hashlib import sha256
 from itertools import product
 from pathlib import Path
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from facewright import bundle as bundles
 from facewright import images
 from facewright.bundle import Bundle
-from facewright.data.pairs import pairs_among, read_pairs
+from facewright.data.pairs import Pairs, pairs_among, read_pairs
 from facewright.data.sources import open_dataset
 from facewright.embedding import NORM, Embedder, imported, similarities
 from facewright.errors import BadImage, BundleError, DataError, Undefined, UsageError
@@ -24,7 +23,7 @@ from facewright.faces.alignment import parse_template
 from facewright.faces.onnx_detectors import detector_family
 from facewright.faces.quality import TypicalNorm, typical_norm
 from facewright.graphs import MOST_BYTES
-from facewright.input_spec import ColourOrder, InputSpec, Template
+from facewright.input_spec import ColourOrder, InputSpec
 from facewright.recognition import Recognizer
 from facewright.records import Record
 
@@ -116,13 +115,24 @@ def import_model(
     found = parse_template(template, size)
     origin = {"file": Path(file).name, "sha256": sha256(content).hexdigest(), "licence": licence}
 
-    made = partial(_made, Path(file), content, found, origin, output)
+    def made(spec: InputSpec) -> Bundle:
+        try:
+            return imported(content, spec, found, origin, output)
+        except (BundleError, UsageError) as error:
+            raise type(error)(f"{file}: {error}") from None
+
+    def embedder_of(spec: InputSpec) -> Embedder:
+        return Embedder(made(spec), device=device)
+
     trials: Sequence[Trial] = ()
     photographed = norm = None
     if mean is not None and std is not None and colour is not None:
         spec = _spec(size, mean, std, colour, bool(flip))
     elif pairs is not None:
-        photographed = _Pairs(made, size, pairs, photos, detector, device, on_event)
+        listed, folder = _listed(pairs, photos)
+        embedder = embedder_of(_spec(size, (127.5,) * 3, (127.5,) * 3, "rgb", False))
+        recognizer = Recognizer(embedder, detector=detector, device=device)
+        photographed = _PairCrops(embedder_of, recognizer, listed, folder, on_event)
         trials, spec = photographed.best(["rgb", "bgr"] if colour is None else [colour], size, flip)
     else:
         raise UsageError("say --mean, --std and --colour; or --pairs (and --images), to find them out")
@@ -143,20 +153,6 @@ def import_model(
     )
 
 
-def _made(
-    file: Path,
-    content: bytes,
-    template: Template,
-    origin: Mapping[str, str | None],
-    output: str | None,
-    spec: InputSpec,
-) -> Bundle:
-    try:
-        return imported(content, spec, template, origin, output)
-    except (BundleError, UsageError) as error:
-        raise type(error)(f"{file}: {error}") from None
-
-
 def _spec(size: int, mean: Numbers, std: Numbers, colour: ColourOrder, flip: bool) -> InputSpec:
     """The order of `InputSpec`'s mean and std is red, green, blue."""
     shares = [tuple(value / 255 for value in values) for values in (mean, std)]
@@ -170,57 +166,54 @@ class _Tried:
     scores: NDArray[np.float64]  # of the pairs
 
 
-class _Pairs:
+def _listed(pairs: str | Path, photos: str | Path | None) -> tuple[Pairs, Path]:
+    """Return the pairs, and the folder of their photos."""
+    folder = Path(pairs) if Path(pairs).is_dir() else Path(photos or Path(pairs).parent)
+    if folder != Path(pairs):
+        return read_pairs(pairs, folder), folder
+    if photos is not None:
+        raise UsageError(f"{pairs}: a folder of people has its images in it; leave out --images")
+    return pairs_among(open_dataset(pairs), MOST_IMAGES), folder
+
+
+class _PairCrops:
+    """Aligned crops of photos with labelled pairs, of both kinds in turn."""
+
     def __init__(
         self,
-        made: Callable[[InputSpec], Bundle],
-        size: int,
-        pairs: str | Path,
-        photos: str | Path | None,
-        detector: str,
-        device: str | None,
+        embedder_of: Callable[[InputSpec], Embedder],
+        recognizer: Recognizer,
+        listed: Pairs,
+        folder: Path,
         on_event: EventHandler,
     ) -> None:
-        folder = Path(pairs) if Path(pairs).is_dir() else Path(photos or Path(pairs).parent)
-        if folder == Path(pairs) and photos is not None:
-            raise UsageError(f"{pairs}: a folder of people has its images in it; leave out --images")
-        listed = pairs_among(open_dataset(pairs), MOST_IMAGES) if folder == Path(pairs) else read_pairs(pairs, folder)
-        self.made, self._on_event, self.data, self._device = made, on_event, listed.name, device
-        order = [index for both in zip(*(np.flatnonzero(listed.same == kind) for kind in (True, False)), strict=False)
-                 for index in both]  # fmt: skip
-        spec = _spec(size, (127.5,) * 3, (127.5,) * 3, "rgb", False)
+        self.embedder_of, self.recognizer, self.data, self._on_event = embedder_of, recognizer, listed.name, on_event
+        kinds = (np.flatnonzero(listed.same == kind) for kind in (True, False))
         self.crops: list[NDArray[np.uint8]] = []
-        self.rows: list[tuple[int, int]] = []
-        self.same: list[bool] = []
-        places: dict[str, int | None] = {}
-        self._recognizer: Recognizer | None = None
-        for index in order:
+        rows, same, places = list[tuple[int, int]](), list[bool](), dict[str, int | None]()
+        for index in (index for both in zip(*kinds, strict=False) for index in both):
             names = (listed.a[index], listed.b[index])
             if len(places) + sum(name not in places for name in names) > MOST_IMAGES:
                 break
             for name in names:
                 if name not in places:
-                    places[name] = self._crop(folder / name, spec, detector)
+                    places[name] = self._crop(folder / name)
                     on_event(Progress("finding faces", len(places), MOST_IMAGES))
-            rows = [places[name] for name in names]
-            if rows[0] is not None and rows[1] is not None:
-                self.rows.append((rows[0], rows[1]))
-                self.same.append(bool(listed.same[index]))
-        if min(self.same.count(True), self.same.count(False)) < 10:
+            first, second = (places[name] for name in names)
+            if first is not None and second is not None:
+                rows.append((first, second))
+                same.append(bool(listed.same[index]))
+        if min(same.count(True), same.count(False)) < 10:
             raise DataError("expected at least 10 pairs of each kind with a face on both photos")
+        self.rows, self.same = np.array(rows), np.array(same)
 
-    def _crop(self, path: Path, spec: InputSpec, detector: str) -> int | None:
-        if self._recognizer is None:
-            embedder = Embedder(self.made(spec), device=self._device)
-            self._recognizer = Recognizer(embedder, detector=detector, device=self._device)
+    def _crop(self, path: Path) -> int | None:
         try:
-            face = self._recognizer.pick(images.read(path)).face
+            face = self.recognizer.pick(images.read(path)).face
         except (BadImage, OSError):
             return None
-        if face is None:
-            return None
-        self.crops.append(face.chip)
-        return len(self.crops) - 1
+        self.crops += [] if face is None else [face.chip]
+        return None if face is None else len(self.crops) - 1
 
     def best(self, colours: Sequence[ColourOrder], size: int, flip: bool | None) -> tuple[list[Trial], InputSpec]:
         """Try the usual preprocessings; raises Undefined where none is clearly the best.
@@ -229,7 +222,7 @@ class _Pairs:
         """
         tried: list[_Tried] = []
         for colour, (name, (mean, std)) in product(colours, PREPROCESSINGS.items()):
-            embedder = Embedder(self.made(_spec(size, mean, std, colour, False)), device=self._device)
+            embedder = self.embedder_of(_spec(size, mean, std, colour, False))
             plain = embedder.embed(np.stack(self.crops))
             for mirrored in (False, True) if flip is None else (flip,):
                 vectors = _unit(plain + embedder.embed(np.stack(self.crops)[:, :, ::-1])) if mirrored else plain
@@ -246,10 +239,8 @@ class _Pairs:
     def norm(self, embedder: Embedder) -> TypicalNorm | None:
         """Measure the typical norm of the embeddings, with the chosen preprocessing."""
         vectors, norms = embedder.embed_with_norms(np.stack(self.crops))
-        rows = np.array(self.rows)[self._same]
-        scores = similarities(vectors[rows[:, 0]], vectors[rows[:, 1]])
-        assert self._recognizer is not None
-        return typical_norm(norms, rows, scores, self.data, self._recognizer.detector_name)
+        scores = self._scores(vectors)[self.same]
+        return typical_norm(norms, self.rows[self.same], scores, self.data, self.recognizer.detector_name)
 
     def _clearest(self, tried: Sequence[_Tried]) -> _Tried:
         """Return the first; raises Undefined where another that gives other scores may be as good."""
@@ -265,22 +256,17 @@ class _Pairs:
 
     def _trial(self, vectors: NDArray[np.float32], colour: ColourOrder, scaling: str, flip: bool) -> Trial:
         scores = self._scores(vectors)
-        genuine, impostor = scores[self._same], scores[~self._same]
+        genuine, impostor = scores[self.same], scores[~self.same]
         wins = (genuine[:, None] > impostor).mean() + (genuine[:, None] == impostor).mean() / 2
-        apart = _separation(scores, self._same)
+        apart = _separation(scores, self.same)
         return Trial(colour=colour, scaling=scaling, flip=flip, auc=float(wins), separation=apart)
 
-    @property
-    def _same(self) -> NDArray[np.bool_]:
-        return np.array(self.same)
-
     def _scores(self, vectors: NDArray[np.float32]) -> NDArray[np.float64]:
-        rows = np.array(self.rows)
-        return similarities(vectors[rows[:, 0]], vectors[rows[:, 1]])
+        return similarities(vectors[self.rows[:, 0]], vectors[self.rows[:, 1]])
 
     def _confidence(self, first: _Tried, other: _Tried) -> float:
         """The share of resampled pairs on which the first preprocessing separates better than another."""
-        rng, same, wins = np.random.default_rng(0), self._same, 0
+        rng, same, wins = np.random.default_rng(0), self.same, 0
         for _ in range(RESAMPLES):
             rows = np.concatenate([rng.choice(np.flatnonzero(same == kind), (same == kind).sum()) for kind in (0, 1)])
             wins += _separation(first.scores[rows], same[rows]) > _separation(other.scores[rows], same[rows])

@@ -125,10 +125,15 @@ def verify_pairs(
     summary = summarise([roc(values[truth & ~failed], values[~truth & ~failed])])
     who = None if people is None else people_of(people, truth)
     part = None if folds is None else _checked(folds, values.size)
-    if part is not None or threshold is not None or who is None:
-        decisions = _decide(values, truth, failed, threshold, part, leave_failures_out)
-    else:
-        decisions = _decide_halves(values, truth, failed, who, leave_failures_out)
+    decisions = _Decisions(values, truth, failed, np.zeros_like(failed), np.zeros_like(failed), None)
+    if threshold is not None:
+        correct = ~failed & ((values >= threshold) == truth)
+        counted = ~failed if leave_failures_out else np.ones_like(failed)
+        decisions = replace(decisions, correct=correct, counted=counted, chosen="given")
+    elif part is not None:
+        decisions = _over_folds(decisions, part, leave_failures_out)
+    elif who is not None:
+        decisions = _over_halves(decisions, who, leave_failures_out)
     fars = tuple(point.target for point in summary.points)
     return _result(summary, decisions, None if who is None else who.count, _by_identity(decisions, who, fars))
 
@@ -160,44 +165,26 @@ class _Decisions:
     folds: FoldAccuracy | None = None
 
 
-def _decide(
-    scores: NDArray[np.float64],
-    same: NDArray[np.bool_],
-    failed: NDArray[np.bool_],
-    threshold: float | None,
-    folds: NDArray[np.int64] | None,
-    leave_out: bool,
-) -> _Decisions:
-    """Decide each pair at the threshold, or over the folds (-1: in no fold), or not at all."""
-    counted = ~failed if leave_out else np.ones_like(failed)
-    correct = np.zeros_like(failed)
-    if threshold is not None:
-        correct[~failed] = (scores[~failed] >= threshold) == same[~failed]
-        return _Decisions(scores, same, failed, correct, counted, "given")
-    if folds is None:
-        return _Decisions(scores, same, failed, correct, np.zeros_like(failed), None)
+def _over_folds(pairs: _Decisions, folds: NDArray[np.int64], leave_out: bool) -> _Decisions:
+    """Decide each pair over the folds; -1: in no fold."""
     rows = folds >= 0
-    part = folds[rows]
+    part, failed = folds[rows], np.flatnonzero(pairs.failed[rows])
     number = int(np.ptp(part)) + 1 if part.size else 0
-    over = accuracy_over_folds(
-        scores[rows], same[rows], part, np.flatnonzero(failed[rows]), number, leave_failures_out=leave_out
-    )
-    correct[rows], counted = over.correct, np.zeros_like(failed)
-    counted[rows] = over.counted
-    return _Decisions(scores, same, failed, correct, counted, "the best of the other folds", over)
+    over = accuracy_over_folds(pairs.scores[rows], pairs.same[rows], part, failed, number, leave_failures_out=leave_out)
+    correct, counted = np.zeros_like(rows), np.zeros_like(rows)
+    correct[rows], counted[rows] = over.correct, over.counted
+    return replace(pairs, correct=correct, counted=counted, chosen="the best of the other folds", folds=over)
 
 
-def _decide_halves(
-    scores: NDArray[np.float64], same: NDArray[np.bool_], failed: NDArray[np.bool_], people: People, leave_out: bool
-) -> _Decisions:
+def _over_halves(pairs: _Decisions, people: People, leave_out: bool) -> _Decisions:
     """Decide over two folds that share no person; with too few people for that, decide nothing."""
     halves = people_halves(people)
     if not {0, 1} <= set(halves.tolist()):
-        return _decide(scores, same, failed, None, None, leave_out)
+        return pairs
     try:
-        over = _decide(scores, same, failed, None, halves, leave_out)
+        over = _over_folds(pairs, halves, leave_out)
     except (Undefined, DataError):
-        return _decide(scores, same, failed, None, None, leave_out)
+        return pairs
     return replace(over, chosen="the best of the other half of the people")
 
 

@@ -44,7 +44,6 @@ Range = Literal["unit", "byte"]
 _OPTIONS: dict[str, tuple[str, ...]] = {"colour-order": get_args(ColourOrder), "range": get_args(Range)}
 _MOST_ROWS = 1_000_000  # as many as an archive may have entries
 _INPUTS, _TARGETS, _CLASSES = ("input", "X"), ("target", "y"), ("classes", "target_names")
-_SKLEARN = "images"  # its `data` are the same, flat
 # Labels and synthetic images pack far better than photos, so what counts here is what would be filled, not the ratio.
 _LIMITS = ArchiveLimits(entries=1_000, directory=2**20, bytes=64 * 2**30, ratio=200.0, ratio_from=64 * 2**20)
 _MOST_LOADED = 256 * 2**20  # bytes of an array that is read into memory whole
@@ -64,7 +63,7 @@ def open_arrays(path: Path, options: Mapping[str, str] = MappingProxyType({})) -
         if value not in _OPTIONS[key]:
             raise UnknownName(key, value, _OPTIONS[key])
     found = stored_arrays(path)
-    images = _one_of(path, found, _INPUTS if set(_INPUTS) & set(found) else (_SKLEARN,))
+    images = _one_of(path, found, _INPUTS, ("images",))
     _check_images(path, images, options.get("range"))
     labels = _labels(path, _one_of(path, found, _TARGETS), next((found[n] for n in _CLASSES if n in found), None))
     count = images.shape[0]
@@ -151,12 +150,13 @@ class ArraySource:
         self.__init__(**state)  # type: ignore[misc]
 
 
-def _one_of(path: Path, found: Mapping[str, StoredArray], names: tuple[str, ...]) -> StoredArray:
-    there = [name for name in names if name in found]
+def _one_of(path: Path, found: Mapping[str, StoredArray], *names: tuple[str, ...]) -> StoredArray:
+    """The one array with a name of the first group of which there is any."""
+    there = next(filter(None, ([name for name in group if name in found] for group in names)), [])
     if len(there) != 1:
+        *most, last = sum(names, ())
         listed = ", ".join(sorted(found)) or "nothing"
-        wanted = " or ".join(names) if names != (_SKLEARN,) else "input, X or images"
-        raise DataError(f"{path}: expected one array called {wanted}; it holds {listed}")
+        raise DataError(f"{path}: expected one array called {', '.join(most)} or {last}; it holds {listed}")
     return found[there[0]]
 
 

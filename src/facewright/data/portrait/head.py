@@ -151,12 +151,10 @@ class HeadPose:
     def outline(self, grow: float = 0.0) -> Points:
         """The whole edge of the face, flat."""
         y = self._levels[::3]
-        stretched = y * (1.0 + grow)
-        left = self.silhouette(y, -1.0, grow)[::-1]
-        right = self.silhouette(y, 1.0, grow)
-        both = np.concatenate([right, left])
-        both[:, 1] += np.concatenate([stretched - y, (stretched - y)[::-1]])
-        return both
+        right, left = (self.silhouette(y, side, grow) for side in (1.0, -1.0))
+        right[:, 1] += y * (1.0 + grow) - y
+        left[:, 1] += y * (1.0 + grow) - y
+        return np.concatenate([right, left[::-1]])
 
     def body(self, points: ArrayLike) -> Points:
         """(n, 2) points of neck and shoulders, which follow the head's turning a little, → pixels."""
@@ -172,9 +170,8 @@ def _forward(y: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(below * (0.12 + 0.21 * below))
 
 
-def _right_side(identity: Identity) -> Points:
+def _right_side(i: Identity) -> Points:
     """(n, 2) the right edge of the face from crown to chin, heights rising."""
-    i = identity
     right = np.array(
         [
             (0.4 * i.forehead, -0.945),
@@ -188,8 +185,5 @@ def _right_side(identity: Identity) -> Points:
         ]
     )
     left = right[::-1] * [-1.0, 1.0]
-    curve = closed_curve(np.concatenate([[(0.0, -1.0)], right, [(0.0, 1.0)], left]), steps=6)
-    half = curve[: 9 * 6 + 1]
-    half[:, 0] = np.maximum(half[:, 0], 0.0)
-    half[:, 1] = np.maximum.accumulate(half[:, 1])
-    return np.asarray(half)
+    half = closed_curve(np.concatenate([[(0.0, -1.0)], right, [(0.0, 1.0)], left]), steps=6)[: 9 * 6 + 1]
+    return np.stack([np.maximum(half[:, 0], 0.0), np.maximum.accumulate(half[:, 1])], axis=1)

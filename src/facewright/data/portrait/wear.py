@@ -163,10 +163,7 @@ def _draw_sheen(canvas: Canvas, head: HeadPose, inner: Points, outer: Points) ->
     who = head.identity
     arch = np.sin(np.linspace(0.0, np.pi, 27))
     for width in (0.05, 0.09, 0.13, 0.17):
-        low, high = (
-            _between(inner[11:38], outer[11:38], 0.52 - width * arch),
-            _between(inner[11:38], outer[11:38], 0.52 + width * arch),
-        )
+        low, high = (_between(inner[11:38], outer[11:38], 0.52 + side * width * arch) for side in (-1.0, 1.0))
         canvas.fill(head.place(np.concatenate([low, high[::-1]])), who.hair.mix(_LIGHT, 0.55), 0.085)
     for k in range(10, 40, 2):
         strand = _between(inner[[k] * 3], outer[[k, k + (24 - k) // 6, k + (24 - k) // 4]], np.array([0.04, 0.5, 0.93]))
@@ -250,16 +247,7 @@ def draw_neck(canvas: Canvas, head: HeadPose, stream: RandomStream) -> None:
     who = head.identity
     half, depth = 0.68 * who.jaw + 0.02, stream.between(1.5, 1.85)
     turn = 0.1 * np.sin(head.moment.yaw)
-    neck = [
-        (-half + turn, 0.4),
-        (-half + 0.02, 1.1),
-        (-half - 0.12, 1.36),
-        (0.0, depth),
-        (half + 0.12, 1.36),
-        (half - 0.02, 1.1),
-        (half + turn, 0.4),
-    ]
-    skin = who.skin.times(0.88)
+    left, right = [(-half + turn, 0.4), (-half + 0.02, 1.1)], [(half - 0.02, 1.1), (half + turn, 0.4)]
     scoop = open_curve(
         [
             (-half - 0.13, 1.33),
@@ -269,11 +257,10 @@ def draw_neck(canvas: Canvas, head: HeadPose, stream: RandomStream) -> None:
             (half + 0.13, 1.33),
         ]
     )
-    outline = np.concatenate([neck[:2], scoop, neck[-2:]])
-    canvas.fill(head.body(outline), skin)
+    canvas.fill(head.body(np.concatenate([left, scoop, right])), who.skin.times(0.88))
     across = np.linspace(-1.0, 1.0, 15)
     shade = np.stack([across * half + turn * (1 - np.abs(across)), 1.17 - 0.12 * across**2], axis=1)
-    canvas.fill(head.body(np.concatenate([[neck[0]], shade, [neck[-1]]])), who.skin.times(0.5), 0.42)
+    canvas.fill(head.body(np.concatenate([left[:1], shade, right[1:]])), who.skin.times(0.5), 0.42)
     canvas.fill(head.body(ribbon(scoop, 0.085)), stream.pick(_CLOTH).times(0.9))
 
 

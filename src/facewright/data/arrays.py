@@ -152,9 +152,10 @@ class ArraySource:
 
 def _one_of(path: Path, found: Mapping[str, StoredArray], *names: tuple[str, ...]) -> StoredArray:
     """The one array with a name of the first group of which there is any."""
-    there = next(filter(None, ([name for name in group if name in found] for group in names)), [])
+    group: tuple[str, ...] = next((one for one in names if set(one) & set(found)), sum(names, ()))
+    there = [name for name in group if name in found]
     if len(there) != 1:
-        *most, last = sum(names, ())
+        *most, last = group
         listed = ", ".join(sorted(found)) or "nothing"
         raise DataError(f"{path}: expected one array called {', '.join(most)} or {last}; it holds {listed}")
     return found[there[0]]

@@ -1,17 +1,15 @@
-"""Suppression and averaging against explicit loops over all pairs."""
+"""Suppression and averaging against explicit loops over all pairs; the face box in a patch: applied, and fitted."""
 
 from __future__ import annotations
 
-import doctest
 import math
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from facewright.errors import UsageError
-from facewright.faces import boxes as module
-from facewright.faces.boxes import Share, average, keep_best, soften
+from facewright.errors import Undefined, UsageError
+from facewright.faces.boxes import Frame, Share, average, fit_frame, keep_best, soften
 from facewright.metrics.detection import iou
 
 Floats = NDArray[np.float64]
@@ -30,12 +28,6 @@ def share(a: Floats, b: Floats, of: Share) -> float:
     common = max(width, 0.0) * max(height, 0.0)
     first, second = a[2] * a[3], b[2] * b[3]
     return float(common / (min(first, second) if of == "smaller" else first + second - common))
-
-
-def test_the_examples_hold() -> None:
-    ran = doctest.testmod(module)
-    assert ran.attempted > 0
-    assert ran.failed == 0
 
 
 @pytest.mark.parametrize("of", ["union", "smaller"])
@@ -111,3 +103,33 @@ def test_refuses() -> None:
         keep_best([[0, 0, 1, 0]], [0.5])
     with pytest.raises(UsageError, match="floor and a sigma"):
         soften([[0, 0, 1, 1]], [0.5], floor=0.0)
+
+
+def test_a_frame_is_found_again() -> None:
+    generator = np.random.default_rng(0)
+    patches = [
+        np.hstack([generator.uniform(0, 400, (n, 2)), generator.uniform(30, 60, (n, 1)) * [1, 1]]) for n in (5, 0, 8)
+    ]
+    true = Frame(0.1, 0.2, 0.8, 0.7)
+    truth = [true.boxes(found) for found in patches]
+    alarms = np.array([[900.0, 900.0, 40.0, 40.0]])  # overlaps no face
+    fitted = fit_frame([np.vstack([found, alarms]) for found in patches], [t[::-1] for t in truth])
+    np.testing.assert_allclose(
+        [fitted.left, fitted.top, fitted.width, fitted.height],
+        [true.left, true.top, true.width, true.height],
+        atol=1e-9,
+    )
+
+
+def test_two_faces_are_too_few() -> None:
+    boxes = [[0, 0, 9, 9], [50, 0, 9, 9]]
+    with pytest.raises(Undefined, match=r"at least 3 .* got 2"):
+        fit_frame([boxes], [boxes])
+    with pytest.raises(Undefined, match="got 0"):
+        fit_frame([], [])
+
+
+@pytest.mark.parametrize("values", [(0, 0, 0, 1), (0, 0, 1, -1), (float("nan"), 0, 1, 1), (0, 0, 1, float("inf"))])
+def test_refuses_a_frame_that_is_none(values: tuple[float, float, float, float]) -> None:
+    with pytest.raises(UsageError, match="shares of the patch"):
+        Frame(*values)

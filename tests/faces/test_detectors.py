@@ -27,7 +27,7 @@ class FakeYuNet:
     def __init__(self) -> None:
         self.asked = list[float]()
 
-    def find(self, photo: np.ndarray, *, smallest: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def find(self, photo: np.ndarray, smallest: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         self.asked.append(smallest)
         count = int(smallest <= 60)
         return BOX[:count], np.array([0.9])[:count], POINTS[:count]

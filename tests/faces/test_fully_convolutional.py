@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -89,12 +87,6 @@ CONVERTIBLE = {
     ),
     "joined": (lived_in(Joined()), (9, 9), 1),
 }
-
-
-def test_the_examples_hold() -> None:
-    ran = doctest.testmod(fully_convolutional)
-    assert ran.attempted > 0
-    assert ran.failed == 0
 
 
 @pytest.mark.parametrize("what", [name for name in CONVERTIBLE if name != "patchnet, smaller"])

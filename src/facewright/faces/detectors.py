@@ -174,13 +174,9 @@ def _dlib(cache: Path | None, device: str | None) -> Searching:
 def _from_file(path: Path, device: str | None) -> Searching:
     """Raises WeightsError: the file holds none of `onnx_detectors.FAMILIES`."""
     network = OnnxDetector.load(path, device)
-
-    def find(photo: Pixels, smallest: float) -> tuple[Any, Any, Any]:
-        return network.find(photo, smallest=smallest)
-
     family = network.family
     return Searching(
-        family.name, lambda: find, lambda: network.digest, family.window, BUDGETS["onnx"], dlib_squares, REACH
+        family.name, lambda: network.find, lambda: network.digest, family.window, BUDGETS["onnx"], dlib_squares, REACH
     )
 
 

@@ -161,7 +161,7 @@ class OnnxDetector:
             names = ", ".join(family.name for family in FAMILIES)
             raise WeightsError(f"{path}: expected the ONNX file of a face detector ({names}); {error}") from None
 
-    def find(self, photo: Pixels, *, smallest: float | None = None, threshold: float | None = None) -> Detections:
+    def find(self, photo: Pixels, smallest: float | None = None, *, threshold: float | None = None) -> Detections:
         """Find the faces of a photo, (H, W, 3) uint8 RGB.
 
         Args:

@@ -7,17 +7,17 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import ConfigDict
 from torch import Tensor
 
 from facewright.errors import FacewrightError, UnknownName, UsageError, WeightsError
-from facewright.files import model_file
+from facewright.files import model_file, parse_json
 from facewright.input_spec import InputSpec
 from facewright.models import bridge, conversion, released
 from facewright.models.blocks import Model
@@ -35,6 +35,7 @@ from facewright.models.weight_matching import (
     shapes,
     without_other_head,
 )
+from facewright.records import Record
 
 NONE = "none"  # what stands for fresh weights
 
@@ -209,12 +210,10 @@ def _open_released(weights: Weights, cache: Path | None, progress: Progress | No
 
 def _open_file(architecture: str, path: Path) -> PretrainedWeights:
     opened = read_weights(path)
-    header = _bundle_header(opened, path)
-    if header is not None:
-        return _from_bundle(architecture, path, opened, header)
-    matched = match_weights(architecture, opened.tensors, str(path))
+    if (text := opened.metadata.get("facewright")) is not None:
+        return _from_bundle(architecture, path, opened, text)
+    matched, stem = match_weights(architecture, opened.tensors, str(path)), published_stem(architecture)
     spec = _input_of(architecture, matched, opened)
-    stem = published_stem(architecture)
     return PretrainedWeights(
         architecture, path.name, opened.sha256, spec, matched.state, matched.classes, "unknown", stem
     )
@@ -229,32 +228,28 @@ def _input_of(architecture: str, matched: MatchedWeights, opened: WeightFile) ->
     return spec
 
 
-def _bundle_header(opened: WeightFile, path: Path) -> dict[str, Any] | None:
-    """The metadata of a Facewright bundle; None where the file is none."""
-    text = opened.metadata.get("facewright")
-    if text is None:
-        return None
-    try:
-        header = json.loads(text)
-        wanted = {"architecture": str, "stem": str, "classes": list, "input": dict}
-        if all(isinstance(header[key], kind) for key, kind in wanted.items()):
-            return dict(header)
-    except (ValueError, TypeError, KeyError, RecursionError):
-        pass
-    raise WeightsError(f"{path}: its metadata is not a bundle's")
+class _BundleHeader(Record):
+    """The metadata of a Facewright bundle, as far as its weights need them."""
+
+    model_config = ConfigDict(extra="ignore")
+    architecture: str
+    stem: str
+    classes: list[Any]
+    input: dict[str, Any]
 
 
-def _from_bundle(architecture: str, path: Path, opened: WeightFile, header: dict[str, Any]) -> PretrainedWeights:
+def _from_bundle(architecture: str, path: Path, opened: WeightFile, text: str) -> PretrainedWeights:
     """A network that was trained here; a head of another kind than the architecture's own stays behind."""
-    if header["architecture"] != architecture:
-        raise WeightsError(f"{path}: a bundle of {header['architecture']}, not of {architecture}")
-    if header["stem"] not in describe(architecture).stems:
-        raise WeightsError(f"{path}: its metadata names no stem of {architecture}: {header['stem']!r}")
+    header = parse_json(text, _BundleHeader, f"{path}: metadata of a bundle", error=WeightsError)
+    if header.architecture != architecture:
+        raise WeightsError(f"{path}: a bundle of {header.architecture}, not of {architecture}")
+    if header.stem not in describe(architecture).stems:
+        raise WeightsError(f"{path}: its metadata names no stem of {architecture}: {header.stem!r}")
     try:
-        spec = InputSpec.from_dict(header["input"])
+        spec = InputSpec.from_dict(header.input)
     except (FacewrightError, TypeError, ValueError) as error:
         raise WeightsError(f"{path}: its input description is not usable ({error})") from None
-    matched = match_weights(architecture, without_other_head(architecture, opened.tensors), str(path), header["stem"])
+    matched = match_weights(architecture, without_other_head(architecture, opened.tensors), str(path), header.stem)
     return PretrainedWeights(
-        architecture, path.name, opened.sha256, spec, matched.state, matched.classes, "its maker's", header["stem"]
+        architecture, path.name, opened.sha256, spec, matched.state, matched.classes, "its maker's", header.stem
     )

@@ -255,10 +255,8 @@ def _listed(items: list[str]) -> str:
 def explained(split: Split, dataset: Dataset, groups: Sequence[str], test: float) -> Split:
     """Return a split whose notes say which classes are absent from which part, and what that means for its numbers.
 
-    Args:
-        groups: (N,) unit names (`groups_of`). test: the share that was asked for the test part of each class.
-    Raises:
-        DataError: fewer than two classes have test images, because the others are made of copies.
+    `groups` are (N,) unit names (`groups_of`), `test` the share that was asked for the test part of each class. Raises
+    DataError: fewer than two classes have test images, because the others are made of copies.
     """
     counts = {name: _class_counts(dataset, getattr(split, name)) for name in PARTS}
     copies = _made_of_copies(dataset, groups, test)

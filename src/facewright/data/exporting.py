@@ -56,12 +56,11 @@ def export_npz(
 ) -> Exported:
     """Write a data set as arrays: `input` (N, H, W, 3) uint8, `target` (N, 1) int64, `classes` (C,) the names.
 
-    Images are in the order of the records. Their paths, identities and a given split are not kept. Written image
-    by image and put in place at the end: an old file stays until the new one is whole.
+    Images are in the order of the records. Their paths, identities and a given split are not kept. An old file stays
+    until the new one is whole.
 
     Args:
-        size: side in pixels that images are brought to (the middle, scaled to cover it); None keeps them as they
-            are, which asks that all have one size.
+        size: side in pixels that images are brought to (the middle, scaled to cover it); None: all have one size.
     Raises:
         UsageError: `out` does not end in .npz, or the images differ in size and none is given.
         DataError: a record has no class, or no image can be read.

@@ -4,9 +4,8 @@
     images/1.png …, labels.txt                   one folder of images beside the file
     1.png …, label.txt                           the images and the file in one folder
 
-The label file is a plain text called label… .txt or labels… .txt, one label a line, as it stands. An image's number is
-what its name ends in, from 1, or from 0 where some image is number 0. Numbers must fit the lines one to one: else every
-later image would get a wrong label. Several label files, each with its folder, are the parts of a split.
+The label file holds one label a line. An image's number is what its name ends in, from 1, or from 0 where some image is
+number 0; numbers must fit the lines one to one. Several label files, each with its folder, are the parts of a split.
 """
 
 from __future__ import annotations

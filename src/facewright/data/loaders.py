@@ -234,10 +234,7 @@ def resident(store: ImageStore, rows: NDArray[np.int64], device: torch.device) -
 
 
 class ExtendedStore:
-    """A store with further images behind those of another; what a loader needs of a store.
-
-    `patches` are (K, H, W, 3) uint8 of one class; `origin` is the first part of their paths: "mined" or "generated".
-    """
+    """A store with further images behind another's, (K, H, W, 3) uint8 of one class; `origin` starts their paths."""
 
     def __init__(self, store: ImageStore, patches: NDArray[np.uint8], label: int, origin: str = "mined") -> None:
         self.store = store

@@ -13,6 +13,7 @@ import gzip
 import mmap
 import os
 import pickletools
+import re
 import tarfile
 import tempfile
 import threading
@@ -179,7 +180,7 @@ def open_tars(paths: Sequence[Path], root: Path | None = None, limits: ArchiveLi
     runs: dict[str, tuple[int, ...]] = {}
     size = 0
     for number, path in enumerate(paths):
-        below = "" if root is None else _stem(path.relative_to(root).as_posix())
+        below = "" if root is None else re.sub(r"(?i)\.(tar|tar\.gz|tgz)$", "", path.relative_to(root).as_posix())
         if below:
             names[below] = True
         for name, start, length in _members(path, limits):
@@ -199,10 +200,6 @@ def open_tars(paths: Sequence[Path], root: Path | None = None, limits: ArchiveLi
     kept = {name.removeprefix(inside): run for name, run in runs.items() if name.startswith(inside)}
     tree.source = PackedSource([str(path) for path in paths], kept)
     return tree
-
-
-def _stem(name: str) -> str:
-    return next(name[: -len(suffix)] for suffix in TAR if name.lower().endswith(suffix))
 
 
 def _members(path: Path, limits: ArchiveLimits) -> Iterator[tuple[str, int, int]]:

@@ -106,12 +106,8 @@ def read_pairs(where: str | Path, images: str | Path | None) -> Pairs:
 def pairs_among(people: Dataset, most: int, seed: int = 0) -> Pairs:
     """Draw pairs of images of a labelled data set: as many of one person as of two.
 
-    There are half as many pairs of a kind as images, so that no image is in many of them.
-
-    Args:
-        people: of two classes or more. most: images; as many of each person as they allow, two at least.
-    Raises:
-        DataError: fewer than two people have two images.
+    There are half as many pairs of a kind as images, at `most` so many; as many of each person as that allows, two at
+    least. Raises DataError: fewer than two people have two images.
     """
     drawn, names = np.random.default_rng(seed), dict[int, list[str]]()
     for record in people.records:

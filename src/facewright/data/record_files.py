@@ -4,10 +4,9 @@
     header   flag (uint32) · label (float32) · id, id2 (uint64) · `flag` further labels (float32) · the image
 
 InsightFace's record 0 has flag 2 and no image: its labels are the first key after the images and the last of the
-identity records, each of which has the range of its images. Keys are those of the .idx where it is there (it must point
-at records), else the ids of the headers; each becomes the path of an image. A .lst (`key<tab>labels…<tab>file`) names
-the files: they become the column `file`, and where each label is one folder of theirs, it names the class.
-
+identity records, each of which has the range of its images. Keys are those of the .idx where it is there, else the ids
+of the headers; each becomes the path of an image. A .lst (`key<tab>labels…<tab>file`) names the files: they become the
+column `file`, and where each label is one folder of theirs, it names the class.
 Sources: dmlc-core `recordio.h`; MXNet `python/mxnet/recordio.py`; InsightFace `recognition/arcface_torch/dataset.py`.
 """
 

@@ -6,7 +6,7 @@
     memory://faces/               of this process, for tests
 
 Credentials and options are those of fsspec (its environment variables and files), never a part of the address: that is
-kept in runs. Limits are those of local files. What cannot be reached is one error.
+kept in runs. Limits are those of local files.
 """
 
 from __future__ import annotations
@@ -70,10 +70,9 @@ class RemoteSource(ContentSource):
         return f"{size}:{change}" if change else self.content_key(record)
 
     def content(self, name: str) -> bytes:
-        """Return the bytes of the file called `name`.
+        """Return the bytes of the file called `name`. Raises BadImage: there is none, or it may not be read.
 
-        Raises:
-            BadImage: there is none, or it may not be read. DataError: the server is lost: no image is left out for it.
+        Raises DataError: the server is lost: no image is left out for it.
         """
         size = int(self.sizes[self.names.place(name)])
         limit = within_limit(name, size)
@@ -145,10 +144,8 @@ def list_remote(address: str) -> Tree:
 def fetch(address: str, names: Sequence[str] = ("",)) -> Path:
     """Copy files below an address into the cache folder, where they are not there yet as they are now.
 
-    Args:
-        names: relative to the address; "": the file at the address itself, whose copy is returned, else their folder.
-    Raises:
-        DataError: a file cannot be reached. BadArchive: over the limit. FacewrightError: no room.
+    Return their folder; of the name "", the file at the address itself, its copy. Raises DataError: a file cannot be
+    reached. BadArchive: over the limit. FacewrightError: no room.
     """
     with _reached(address):
         opened = filesystem(address)

@@ -41,10 +41,8 @@ class Split:
     def save(self, path: Path, dataset: Dataset, digests: Sequence[str]) -> None:
         """Write `path,label,part,group`, one line a record in the dataset's order, whole or not at all.
 
-        Args:
-            digests: (N,) pixel digests, or any other group names; they become the column `group`.
-        Raises:
-            DataError: an index is outside of the dataset. FacewrightError: the file cannot be written.
+        The digests (N,), or any other group names, become the column `group`. Raises DataError: an index is outside of
+        the dataset. FacewrightError: the file cannot be written.
         """
         parts = [""] * len(dataset.records)  # "": in no part
         if len(digests) != len(parts):

@@ -143,10 +143,9 @@ class SyntheticFaces:
 def open_synthetic(where: str) -> Dataset:
     """The data set at an address such as `synthetic:faces?identities=20&images=40&seed=0`; nothing is drawn yet.
 
-    Returns:
-        Records `person_07/00012.png`, each with its identity and the values of `COLUMNS`.
-    Raises:
-        UnknownName: an unknown key or task. UsageError: a value out of its range.
+    Records are called `person_07/00012.png`, each with its identity and the values of `COLUMNS`. Raises UnknownName: an
+    unknown key or task. UsageError: a value out of its range.
+
     >>> data = open_synthetic("synthetic:faces?identities=3&images=2&task=mask")
     >>> data.classes, len(data.records), data.records[5].path
     (('mask', 'no_mask'), 6, 'person_02/00001.png')

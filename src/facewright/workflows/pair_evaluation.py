@@ -26,7 +26,6 @@ from facewright.provenance import origin, versions
 from facewright.public_names import select_face_was_policy
 from facewright.recognition import Recognizer, SelectFace
 from facewright.records import Record, notebook_display
-from facewright.report.verification import MeasuredThreshold, PairContext, ShownPair, pair_page
 from facewright.runs import seen_images
 from facewright.workflows.scores import ScoredPairs, embed_all, score_pairs
 from facewright.workflows.verification import one_threshold, read_groups, threshold_for_groups
@@ -86,7 +85,7 @@ class PairsMeasured:
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "verification.json", self.to_dict())
         write_atomic(folder / "scores.csv", _table(self.scored).encode(errors="backslashreplace"))
-        write_atomic(folder / "report.html", pair_page(_context(self)))
+        write_atomic(folder / "report.html", _page(self))
 
 
 @select_face_was_policy
@@ -223,18 +222,23 @@ def _table(scored: ScoredPairs) -> str:
     return csv_text(["a", "b", "same", "fold", "score"], rows)
 
 
-def _context(measured: PairsMeasured) -> PairContext:
+def _page(measured: PairsMeasured) -> str:
+    from facewright.report.verification import MeasuredThreshold, PairContext, ShownPair, pair_page
+
+    def shown(rows: Sequence[int]) -> list[ShownPair]:
+        return [ShownPair(scored.pairs.a[row], scored.pairs.b[row], float(scored.scores[row])) for row in rows]
+
     scored, result, threshold = measured.scored, measured.result, measured.threshold
     held = None
     if threshold is not None and measured.at_threshold is not None:
         held = MeasuredThreshold(threshold, measured.at_threshold, on_its_own=threshold.digest == scored.digest)
-    return PairContext(
+    context = PairContext(
         result=result,
         model=measured.model,
         pairs=scored.pairs.name,
         input=in_words(measured.spec, measured.detector, measured.select_face),
-        false_accepts=_shown(scored, result.worst_false_accepts),
-        false_rejects=_shown(scored, result.worst_false_rejects),
+        false_accepts=shown(result.worst_false_accepts),
+        false_rejects=shown(result.worst_false_rejects),
         thumbnail=_as_seen(scored),
         stored=held,
         subgroups=measured.subgroups,
@@ -244,10 +248,7 @@ def _context(measured: PairsMeasured) -> PairContext:
         fingerprint=measured.fingerprint,
         licence=measured.licence,
     )
-
-
-def _shown(scored: ScoredPairs, rows: Sequence[int]) -> list[ShownPair]:
-    return [ShownPair(scored.pairs.a[row], scored.pairs.b[row], float(scored.scores[row])) for row in rows]
+    return pair_page(context)
 
 
 def _as_seen(scored: ScoredPairs) -> Callable[[str], Pixels | None]:

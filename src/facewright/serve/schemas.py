@@ -54,8 +54,6 @@ class Rate(Answer):
 
 
 class Box(Answer):
-    """A face's box."""
-
     x: float
     y: float
     w: float
@@ -296,8 +294,6 @@ class FailedPhoto(Answer):
 
 
 class Enrolled(Answer):
-    """The result of each image."""
-
     enrolled: int
     already: int
     photos: list[EnrolledPhoto]

@@ -120,8 +120,9 @@ def candidates(of: Sketches, signs: int, tables: int, groups: Groups) -> Iterato
     codes = np.zeros(0, np.uint64)
     with ThreadPoolExecutor(usable_cores(), "facewright-duplicates") as pool:
         for start in range(0, tables, ROUND):
-            for part in pool.map(lambda positions: _table(of, positions, groups), chosen[start : start + ROUND]):
-                codes = np.union1d(codes, part)
+            parts = pool.map(lambda positions: _table(of, positions, groups), chosen[start : start + ROUND])
+            codes = np.sort(np.concatenate([codes, *parts]))
+            codes = codes[np.diff(codes, prepend=~codes[:1]) != 0]  # each once: np.unique would hash them
             if len(codes) > LISTED or start + ROUND >= tables:
                 for some in np.split(codes, range(LISTED, len(codes), LISTED)):
                     pairs, mirrored = np.stack([some >> WIDE & LOW, some & LOW]).astype(np.int64), some >> FLAG == 1
@@ -164,7 +165,7 @@ def _table(of: Sketches, positions: NDArray[np.int64], groups: Groups) -> NDArra
                 break
             found.append(_near(of, np.stack([keys, others[begin]]) & LOW, others is mirrored, groups))
             begin = begin + 1
-    return np.unique(np.concatenate(found))
+    return np.concatenate(found)
 
 
 def _near(of: Sketches, met: NDArray[np.uint64], mirrored: bool, groups: Groups) -> NDArray[np.uint64]:

@@ -87,16 +87,18 @@ def ours(loader: Loader, rows: np.ndarray, batch: int) -> Iterator[Tensor]:
 
 
 class Jpegs(torch.utils.data.Dataset[Tensor]):
-    """What a plain loop does to a JPEG."""
+    """What a plain loop does to a JPEG; an epoch is long, for between two of them the workers have nothing to do."""
+
+    TIMES = 1000  # that an epoch shows each
 
     def __init__(self, paths: list[Path], size: int) -> None:
         self.paths, self.size = paths, size
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return self.TIMES * len(self.paths)
 
     def __getitem__(self, index: int) -> Tensor:
-        with Image.open(self.paths[index]) as image:
+        with Image.open(self.paths[index % len(self.paths)]) as image:
             photo = image.convert("RGB").resize((self.size, self.size))
         if torch.rand(()) < AUGMENT.flip:
             photo = photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT)

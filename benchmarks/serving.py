@@ -43,6 +43,7 @@ FILES = {"embed": ("photo",), "faces": ("photo",), "predict": ("photo",), "verif
 PHOTOS, SIDE = 64, 112
 STEM, CLASSES = "imagenet", tuple(f"person {number}" for number in range(12))
 BATCHES = (1, 32)
+WARM = 2.0  # seconds of requests that do not count
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ async def client(port: int, sent: list[bytes], first: int, until: float, told: l
 
 async def load(port: int, sent: list[bytes], clients: int, seconds: float) -> tuple[list[tuple[float, int]], float]:
     told: list[tuple[float, int]] = []
-    await asyncio.gather(*(client(port, sent, i, time.perf_counter() + 2, told) for i in range(clients)))  # warm
+    await asyncio.gather(*(client(port, sent, i, time.perf_counter() + WARM, told) for i in range(clients)))
     told.clear()
     start = time.perf_counter()
     await asyncio.gather(*(client(port, sent, i, start + seconds, told) for i in range(clients)))

@@ -76,6 +76,21 @@ def test_idle_threads_sleep(tmp_path: Path) -> None:
     assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
 
 
+@pytest.mark.filterwarnings("ignore:Specified provider")
+def test_cudas_libraries_are_loaded_without_a_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import onnxruntime
+
+    content, loaded = saved(tmp_path / "model.onnx").read_bytes(), []
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: loaded.append(print("Failed to load libcublas")))
+    graphs.Session(content, "cpu")
+    assert not loaded
+    graphs.Session(content, "cuda")
+    assert len(loaded) == 1 and not capsys.readouterr().out
+
+
 def test_the_file_runs_in_onnx_runtime_alone(tmp_path: Path) -> None:
     import onnxruntime
 

@@ -8,8 +8,10 @@ length, or both, float32. What is run is what was checked: the bytes in memory, 
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -76,6 +78,10 @@ class Session:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 4  # errors are raised, not logged too
         wanted = devices.providers(device, onnxruntime.get_available_providers())
+        if devices.PROVIDERS["cuda"] in wanted[0] and hasattr(onnxruntime, "preload_dlls"):
+            # CUDA's libraries as pip installs them; those that it lacks it prints
+            with redirect_stdout(io.StringIO()):
+                onnxruntime.preload_dlls()
         try:
             self._session = onnxruntime.InferenceSession(content, options, providers=wanted)
         except Exception as error:  # its exceptions have no class in common

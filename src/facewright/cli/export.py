@@ -15,6 +15,13 @@ from facewright.errors import UsageError, require_extra
 if TYPE_CHECKING:
     from facewright.exportation.agreement import Export, Int8Report, TargetCost
 
+Results = Annotated[
+    list[Path] | None,
+    typer.Option("--results", metavar="DIR", help="A folder of `facewright pairs --out` for this model. Repeatable."),
+]
+Licence = Annotated[str | None, typer.Option("--licence", help="Licence of the weights. Default: the model's own.")]
+Repo = Annotated[str, typer.Argument(metavar="OWNER/NAME", help="A repository of the Hugging Face Hub.")]
+
 
 def export(
     model: opt.Model,
@@ -106,14 +113,6 @@ def _target_cost_line(cost: TargetCost) -> str:
         for rate in (cost.float32, cost.int8)
     )
     return f"{cost.name}: {cost.measure} {' -> '.join(said)}; {change}"
-
-
-Results = Annotated[
-    list[Path] | None,
-    typer.Option("--results", metavar="DIR", help="A folder of `facewright pairs --out` for this model. Repeatable."),
-]
-Licence = Annotated[str | None, typer.Option("--licence", help="Licence of the weights. Default: the model's own.")]
-Repo = Annotated[str, typer.Argument(metavar="OWNER/NAME", help="A repository of the Hugging Face Hub.")]
 
 
 def card(

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 MAX_EVERY = 1000
 MAX_SECONDS = 366 * 86_400.0
+TOKEN = "FACEWRIGHT_TOKEN"
 
 
 def watch(
@@ -149,9 +150,6 @@ def _describe_watched(watched: Watched) -> str:
     if watched.damaged:
         facts.append(f"{number_of(watched.damaged, 'damaged packet')}")
     return "; ".join(facts)
-
-
-TOKEN = "FACEWRIGHT_TOKEN"
 
 
 def serve(

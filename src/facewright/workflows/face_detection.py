@@ -34,6 +34,9 @@ from facewright.records import Record, notebook_display
 from facewright.report.faces import draw_boxes
 from facewright.workflows.part_tables import TableJob, check_cluster, label_of, write_table
 
+PHOTOS = 256  # a part
+_NO_PIXELS = np.zeros((0, 0, 3), np.uint8)
+
 
 @dataclass(frozen=True, eq=False)
 class PhotoFaces:
@@ -225,10 +228,6 @@ def photo_stems(places: Sequence[tuple[Path | MemoryImage, Path | MemoryImage]])
             name = (folder / f"{path.stem}~{number}").as_posix()
         names[name] = None
     return list(names)
-
-
-PHOTOS = 256  # a part
-_NO_PIXELS = np.zeros((0, 0, 3), np.uint8)
 
 
 class FacesWritten(Record):

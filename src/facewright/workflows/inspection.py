@@ -29,6 +29,7 @@ from facewright.training.loading import VerificationSet
 from facewright.training.recipe import Recipe
 
 SIDE = 112  # pixels: what the contact sheet shows and near duplicates are searched at
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean, std of its training part
 
 
 def inspect(
@@ -80,9 +81,6 @@ def export_dataset(
     elif select_face is not None:
         raise UsageError("select_face chooses among the faces that a detector finds: add --detector")
     return export_npz(dataset, out, size=size, colour_order=colour_order, on_event=on_event)
-
-
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean, std of its training part
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,8 @@ CONNECTION_TIMEOUT = 5  # seconds
 MakeRows = Callable[[Recognizer, Dataset, int, int], tuple[Any, list[Broken]]]
 """Makes the pyarrow table of the records from a number to another, and lists what was left out."""
 
+_Range = tuple[int, int]
+
 
 @dataclass(frozen=True)
 class TableJob:
@@ -132,9 +134,6 @@ def _read_plan(folder: Path) -> object:
         return json.loads((folder / "plan.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-
-
-_Range = tuple[int, int]
 
 
 def _made_here(

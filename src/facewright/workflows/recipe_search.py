@@ -51,6 +51,24 @@ if TYPE_CHECKING:
 
 MOST_SECONDS = 30 * 86_400.0
 TIME_KEPT_EVERY = 10.0  # seconds of a trial, so that those of one that is killed count
+AUGMENTATIONS: Mapping[str, Mapping[str, str]] = {
+    "recipe": {},
+    "flip": {
+        "augment.area": "[1.0, 1.0]", "augment.aspect": "0.0", "augment.rotation": "0.0", "augment.translate": "0.0",
+        "augment.brightness": "0.0", "augment.contrast": "0.0", "augment.saturation": "0.0", "augment.erase": "0.0",
+    },
+    "strong": {
+        "augment.area": "[0.6, 1.1]", "augment.rotation": "15.0", "augment.translate": "0.1",
+        "augment.brightness": "0.4", "augment.contrast": "0.4", "augment.saturation": "0.4", "augment.erase": "0.3",
+    },
+}  # fmt: skip
+HEADS: Mapping[str, Mapping[str, str]] = {
+    "recipe": {},
+    "dropout": {"head.kind": "linear", "head.dropout": "0.3"},
+    "cosine": {"head.kind": "cosine", "head.scale": "16.0"},
+}
+SIZES: Mapping[str, float] = {"recipe": 1.0, "three quarters": 0.75, "half": 0.5}  # of `input.size`
+RATES = (0.1, 10.0)  # times the learning rates of the recipe
 
 
 class Trial(Record):
@@ -325,26 +343,6 @@ def _with_test(job: _Search, done: Sequence[Trial], seconds: float) -> SearchRes
         validation_images=len(made.data.split.validation),
         test=found.accuracy,
     )
-
-
-AUGMENTATIONS: Mapping[str, Mapping[str, str]] = {
-    "recipe": {},
-    "flip": {
-        "augment.area": "[1.0, 1.0]", "augment.aspect": "0.0", "augment.rotation": "0.0", "augment.translate": "0.0",
-        "augment.brightness": "0.0", "augment.contrast": "0.0", "augment.saturation": "0.0", "augment.erase": "0.0",
-    },
-    "strong": {
-        "augment.area": "[0.6, 1.1]", "augment.rotation": "15.0", "augment.translate": "0.1",
-        "augment.brightness": "0.4", "augment.contrast": "0.4", "augment.saturation": "0.4", "augment.erase": "0.3",
-    },
-}  # fmt: skip
-HEADS: Mapping[str, Mapping[str, str]] = {
-    "recipe": {},
-    "dropout": {"head.kind": "linear", "head.dropout": "0.3"},
-    "cosine": {"head.kind": "cosine", "head.scale": "16.0"},
-}
-SIZES: Mapping[str, float] = {"recipe": 1.0, "three quarters": 0.75, "half": 0.5}  # of `input.size`
-RATES = (0.1, 10.0)  # times the learning rates of the recipe
 
 
 def chosen(

@@ -7,7 +7,6 @@ import dataclasses
 import hashlib
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -50,7 +49,6 @@ from facewright.workflows.evaluation import check_evaluation, evaluate_targets, 
 from facewright.workflows.inspection import PreparedData, prepare
 from facewright.workflows.training_requests import InitialWeights, Job, Request, initial_weights, stepwise
 
-FirstBatch = Callable[[], tuple[torch.Tensor, str]]  # as of `_first_batch`
 FEWEST_STEPS = 4  # of an epoch, where the batch is chosen
 FORMATS = ("float32", "bfloat16", "float16")  # among which `auto` chooses
 UNEQUAL = ", at the same position; not bit-identical: that takes the same device and --deterministic from the start"
@@ -80,22 +78,23 @@ def prepared(folder: Path, asked: Request, seed: int, world: World, on_event: Ev
     if asked.widest:
         recipe = _with_largest_batch(network, data, recipe, world, on_event)
     if (folder / "run.json").is_file():
-        facts = _kept_facts(folder, data, start)
+        job = Job(folder, network, data, _kept_facts(folder, data, start), recipe, world, on_event)
     else:
         on_event(Progress("counting parameters and FLOPs", 0, 1))
-        facts = _with_kernels(_facts(network, data, start, recipe, seed, world), network, data, recipe, world, on_event)
+        facts = _facts(network, data, start, recipe, seed, world)
+        job = _with_kernels(Job(folder, network, data, facts, recipe, world, on_event))
     world.barrier()  # all have read before one writes
     if world.is_main_process:
         write_atomic(folder / "recipe.toml", recipe.to_toml())
         data.split.save(folder / "split.csv", data.store.dataset, data.store.digests)
-        facts.write(folder)
+        job.facts.write(folder)
     if recipe.task is not None:
         task = with_ranges(recipe.task, data.store.dataset.targets[data.split.train])
-        recipe = recipe.model_copy(update={"task": task})
+        job = dataclasses.replace(job, recipe=recipe.model_copy(update={"task": task}))
     platforms.keep_freed_memory()
     platforms.reset_peak_memory()
     devices.reset_peak_memory(world.device)
-    return Job(folder, network, data, facts, recipe, world, on_event, time.process_time())
+    return dataclasses.replace(job, processor_seconds=time.process_time())
 
 
 def train_job(job: Job) -> Outcome | None:
@@ -233,43 +232,40 @@ def _facts(
     )
 
 
-def _with_kernels(
-    facts: RunFacts, network: nn.Module, data: PreparedData, recipe: Recipe, world: World, on_event: EventHandler
-) -> RunFacts:
+def _with_kernels(job: Job) -> Job:
     try:
-        first = partial(_first_batch, data, recipe, facts, world.device)
-        facts = facts.replace(precision=_precision(network, first, recipe, world, on_event))
-        return facts.replace(deterministic=_deterministic(facts, network, data, recipe, world, on_event))
+        job = dataclasses.replace(job, facts=job.facts.replace(precision=_precision(job)))
+        return dataclasses.replace(job, facts=job.facts.replace(deterministic=_deterministic(job)))
     except RuntimeError as error:
-        raise devices.fault(error, world.device, recipe.training.batch) from error
+        raise devices.fault(error, job.world.device, job.recipe.training.batch) from error
 
 
-def _precision(network: nn.Module, batch: FirstBatch, recipe: Recipe, world: World, on_event: EventHandler) -> str:
+def _precision(job: Job) -> str:
     """Return the number format, as the recipe says or as the first process measured; says which and why."""
+    recipe, world = job.recipe, job.world
     chosen = "float32" if recipe.probe is not None else recipe.training.precision
     if chosen != "auto":
         precision.dtype_of(chosen, world.device)  # which refuses what the device has not
         return chosen
     found = 0
     if world.is_main_process:
-        on_event(Progress("timing a step in float32 and in shorter formats", 0, 1))
-        best = precision.choose(network, *batch(), cache_folder())
-        on_event(Message(f"precision {best.name}: {best.reason}"))
+        job.on_event(Progress("timing a step in float32 and in shorter formats", 0, 1))
+        best = precision.choose(job.network, *_first_batch(job), cache_folder())
+        job.on_event(Message(f"precision {best.name}: {best.reason}"))
         found = FORMATS.index(best.name)
     return FORMATS[int(world.all_reduce_sum([found])[0])]
 
 
-def _deterministic(
-    facts: RunFacts, network: nn.Module, data: PreparedData, recipe: Recipe, world: World, on_event: EventHandler
-) -> bool:
+def _deterministic(job: Job) -> bool:
     """Return if kernels are to be deterministic, as the recipe says or as steps of the last phase show; says which."""
+    data, facts, recipe, world, on_event = job.data, job.facts, job.recipe, job.world, job.on_event
     chosen = recipe.training.deterministic
     if chosen != "auto" or world.device.type == "cpu" or recipe.probe is not None:
         return bool(chosen) or world.device.type == "cpu"
     on_event(Progress("timing a step with deterministic kernels and without", 0, 1))
     timed = stepwise(recipe)
     timed = timed.model_copy(update={"training": timed.training.model_copy(update={"compile": False})})
-    dtype, twin = precision.dtype_of(facts.precision, world.device), copy.deepcopy(network)
+    dtype, twin = precision.dtype_of(facts.precision, world.device), copy.deepcopy(job.network)
     given = data_of(timed, data.store, data.spec, data.split, facts.seed, world)
     module = training_module(timed, twin, given, dtype, ignore_event)
     with TemporaryDirectory() as folder:  # of which nothing is kept
@@ -295,11 +291,12 @@ def _deterministic(
     return best.deterministic
 
 
-def _first_batch(data: PreparedData, recipe: Recipe, facts: RunFacts, device: torch.device) -> tuple[torch.Tensor, str]:
+def _first_batch(job: Job) -> tuple[torch.Tensor, str]:
     """Return images of the size that is trained with, and what names them and the model in the cache."""
-    rows = data.split.train[: recipe.training.batch]
-    batch = next(iter(Loader(data.store, data.spec, None, recipe.input.size, 0, 0).epoch([rows], 0)))
-    return batch.images.to(device), f"{facts.model}|{facts.stem}|{recipe.input.size} px|batch {len(rows)}"
+    data, size, facts = job.data, job.recipe.input.size, job.facts
+    rows = data.split.train[: job.recipe.training.batch]
+    batch = next(iter(Loader(data.store, data.spec, None, size, 0, 0).epoch([rows], 0)))
+    return batch.images.to(job.world.device), f"{facts.model}|{facts.stem}|{size} px|batch {len(rows)}"
 
 
 def _with_largest_batch(

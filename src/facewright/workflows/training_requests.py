@@ -97,7 +97,7 @@ class Job:
     recipe: Recipe
     world: World
     on_event: EventHandler
-    processor_seconds: float  # of this process, at the start
+    processor_seconds: float = 0.0  # of this process, at the start
 
 
 @dataclasses.dataclass(frozen=True)

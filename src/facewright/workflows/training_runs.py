@@ -48,6 +48,11 @@ from facewright.workflows.training_requests import (
     with_one_class_order,
 )
 
+TRAINING_SHARE = 0.85  # of the time; the rest is for the evaluation, the latency and the page
+SHOWN = 5  # test images to predict, none of which was trained on
+MODELS = ("resnet18", "xception", "densenet121")
+BUDGET = 200.0  # seconds of the trainings of the full demonstration, whose epochs fit the machine
+
 
 def train(
     data: str | Path | Dataset,
@@ -182,9 +187,6 @@ def _check_same(folder: Path, model: str, recipe: Recipe, seed: int, resume: boo
         raise ResumeError(f"{folder}: the run there has another recipe (see its recipe.toml); choose another --out")
 
 
-TRAINING_SHARE = 0.85  # of the time; the rest is for the evaluation, the latency and the page
-
-
 def train_all(
     data: str | Path | Dataset,
     models: Sequence[str],
@@ -289,13 +291,6 @@ def _epochs_of(recipe: Recipe) -> dict[str, str]:
     if recipe.phases:
         return {f"phases.{name}.epochs": str(phase.epochs) for name, phase in recipe.phases.items()}
     return {"training.epochs": str(recipe.training.epochs)}
-
-
-SHOWN = 5  # test images to predict, none of which was trained on
-
-
-MODELS = ("resnet18", "xception", "densenet121")
-BUDGET = 200.0  # seconds of the trainings of the full demonstration, whose epochs fit the machine
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import http.server
 import json
+import logging
 import pickle
 import shutil
 import socket
@@ -239,6 +240,16 @@ def test_what_is_not_there_is_one_line(memory: str, address: str, error: type[Ex
     with pytest.raises(error) as raised:
         open_dataset(address)
     assert "\n" not in str(raised.value) and "secret" not in str(raised.value)
+
+
+def test_a_storage_library_prints_nothing_beside_the_line(capfd: pytest.CaptureFixture[str]) -> None:
+    remote_files.filesystem("memory://bucket")
+    library = logging.getLogger("fsspec")
+    assert any(isinstance(one, logging.NullHandler) for one in library.handlers)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(library, "propagate", False)  # to pytest's own handler
+        library.error("a stack")
+    assert capfd.readouterr().err == ""
 
 
 def test_limits_are_those_of_files(memory: str, monkeypatch: pytest.MonkeyPatch, there: str) -> None:

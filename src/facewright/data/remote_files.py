@@ -12,6 +12,7 @@ kept in runs. Limits are those of local files.
 from __future__ import annotations
 
 import io
+import logging
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -211,6 +212,9 @@ def filesystem(address: str) -> Any:
         raise UsageError(f"{scheme}://…: put no password into an address: runs keep it; see docs/data.md")
     import fsspec  # type: ignore[import-untyped]
 
+    own = logging.getLogger(_PACKAGES[scheme])
+    if not own.handlers:  # else the stack of what is one line here is printed, as by gcsfs
+        own.addHandler(logging.NullHandler())
     options: dict[str, Any] = {}
     if scheme.startswith("http"):
         import aiohttp

@@ -95,7 +95,8 @@ def audit(store: PixelStore) -> Audit:
     """Audit an opened data set, at any size (near duplicates are compared at 32 px)."""
     dataset, counts = store.dataset, store.dataset.counts()
     exact, near = _copies(store, near_pairs(store.pixels, store.digests))
-    shares = np.array([count for count in counts.values() if count > 0], np.float64)
+    filled = np.array([count for count in counts.values() if count > 0], np.float64)
+    shares = filled / filled.sum()
     several = len(shares) > 1
     return Audit(
         name=dataset.name,
@@ -108,8 +109,8 @@ def audit(store: PixelStore) -> Audit:
         broken=dataset.broken,
         exact=exact,
         near=near,
-        imbalance=float(shares.max() / shares.min()) if several else None,
-        balance=_evenness(shares) if several else None,
+        imbalance=float(filled.max() / filled.min()) if several else None,
+        balance=float(-(shares * np.log(shares)).sum() / math.log(len(shares))) if several else None,
         statistics=store.statistics(np.arange(len(dataset))),
         warnings=(
             *_about_classes(store, counts),
@@ -149,12 +150,6 @@ def _sizes(store: PixelStore) -> SizeTable:
     medians = np.median(store.sizes, axis=0).tolist()
     common = tuple((*size, count) for size, count in counts.most_common(COMMON_SIZES))
     return SizeTable(by_area[0], (medians[0], medians[1]), by_area[-1], common)
-
-
-def _evenness(counts: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float:
-    """Entropy of the shares over log(number of classes)."""
-    shares = counts / counts.sum()
-    return float(-(shares * np.log(shares)).sum() / math.log(len(shares)))
 
 
 def _about_classes(store: PixelStore, counts: dict[str, int]) -> list[str]:

@@ -158,18 +158,14 @@ def _refuse_contradictions(path: Path, pairs: Pairs) -> None:
         raise DataError(f"{path}: {len(wrong):,} pairs are listed as match and no match ({named}); remove one row")
 
 
-def _contradicted(pairs: Pairs) -> list[int]:
-    """Rows listed as no match although matches link both images to one person."""
-    person = groups_of([*pairs.a, *pairs.b], [(k, k + len(pairs)) for k in np.flatnonzero(pairs.same).tolist()])
-    return [k for k in np.flatnonzero(~pairs.same).tolist() if person[k] == person[k + len(pairs)]]
-
-
 def _notes(pairs: Pairs, lost: set[str]) -> tuple[str, ...]:
     notes = []
     twice = len(pairs) - len(set(_keys(pairs)))
     if twice:
         notes.append(f"{twice:,} of {len(pairs):,} pairs are listed more than once; each counts as often as listed")
-    wrong = _contradicted(pairs)
+    linked = [(k, k + len(pairs)) for k in np.flatnonzero(pairs.same).tolist()]
+    person = groups_of([*pairs.a, *pairs.b], linked)
+    wrong = [k for k in np.flatnonzero(~pairs.same).tolist() if person[k] == person[k + len(pairs)]]
     if wrong:
         first = f"{pairs.a[wrong[0]]} and {pairs.b[wrong[0]]}"
         notes.append(f"{len(wrong):,} pairs are listed as no match although other rows link them ({first}); check them")

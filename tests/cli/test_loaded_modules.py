@@ -49,8 +49,8 @@ TABLE: dict[str, tuple[int, int, set[str]]] = {
     "models": (0, 33, HEAVY),
     "weights list": (0, 36, HEAVY),
     "recipes": (0, 36, HEAVY),
-    "export {model} --out {folder}/x.onnx": (1, 30, NUMPY),  # the extra is missing
-    "embed {model} {folder} --out {folder}/x.parquet": (1, 30, NUMPY),  # likewise
+    "export {model} --out {folder}/x.onnx": (1, 26, NUMPY),  # the extra is missing
+    "embed {model} {folder} --out {folder}/x.parquet": (1, 26, NUMPY),  # likewise
     "verify {a} {b}": (0, 73, HEAVY),
     "gallery identify -g {gallery} {a} --threshold 0.5": (0, 84, HEAVY),
 }

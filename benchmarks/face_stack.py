@@ -29,10 +29,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from facewright import images
-from facewright.faces import dlib_files
 from facewright.faces.alignment import align_face
-from facewright.faces.dlib_faces import FaceDetector, FivePoints
-from facewright.faces.dlib_graphs import FaceVectors
+from facewright.faces.dlib import files as dlib_files
+from facewright.faces.dlib.detection import FaceDetector, FivePoints
+from facewright.faces.dlib.graphs import FaceVectors
 from facewright.metrics.detection import iou
 
 Pixels = NDArray[np.uint8]

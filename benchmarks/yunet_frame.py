@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from facewright import images
-from facewright.faces.dlib_faces import FaceDetector, FivePoints
+from facewright.faces.dlib.detection import FaceDetector, FivePoints
 from facewright.faces.onnx_detectors import OnnxDetector, dlib_squares
 from facewright.metrics.detection import iou
 

@@ -13,7 +13,7 @@ import pytest
 
 from facewright.data import synthetic
 from facewright.faces import detectors
-from facewright.faces.dlib_faces import LANDMARKS
+from facewright.faces.dlib.detection import LANDMARKS
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from facewright import bundle as bundles
 from facewright.cli.main import main
-from facewright.faces import dlib_files
+from facewright.faces.dlib import files as dlib_files
 from facewright.recognition import Face, Picked, Recognizer, SelectFace
 from facewright.recognition.networks import SHIPPED
 from fixtures.faces import small_bundle

@@ -17,7 +17,7 @@ from facewright import images
 from facewright.errors import UsageError, WeightsError
 from facewright.faces import onnx_detectors, scaling
 from facewright.faces.alignment import ARCFACE, similarity
-from facewright.faces.dlib_faces import FaceDetector, FivePoints
+from facewright.faces.dlib.detection import FaceDetector, FivePoints
 from facewright.faces.onnx_detectors import FAMILIES, GREY, MARGIN, STRIDES, Family, OnnxDetector, dlib_squares
 from facewright.metrics.detection import iou
 

@@ -14,7 +14,7 @@ from facewright.embedding import Embedder
 from facewright.errors import UsageError
 from facewright.faces.alignment import ARCFACE, ARCFACE_CORNERS, DLIB, align_face
 from facewright.faces.detectors import Located
-from facewright.faces.dlib_graphs import Source
+from facewright.faces.dlib.graphs import Source
 from facewright.faces.selection import NO_LIMITS
 from facewright.metrics.thresholds import choose_threshold
 from facewright.recognition import Recognizer

@@ -15,7 +15,7 @@ import facewright as fw
 from facewright import images, recognition
 from facewright.data.sources import open_dataset
 from facewright.errors import BadImage, Undefined, UnknownName, UsageError, WeightsError
-from facewright.faces import dlib_files
+from facewright.faces.dlib import files as dlib_files
 from facewright.faces.selection import Face, Picked, ScoreLimits, select_turned
 from facewright.gallery.results import Photo, embed_photos
 from facewright.recognition import Recognizer

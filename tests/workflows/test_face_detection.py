@@ -14,7 +14,7 @@ from facewright import images
 from facewright.cli.main import main
 from facewright.errors import UnknownName, UsageError
 from facewright.faces.alignment import ARCFACE, ARCFACE_CORNERS, DLIB, align_face, for_centres, framed
-from facewright.faces.dlib_faces import FivePoints
+from facewright.faces.dlib.detection import FivePoints
 from facewright.faces.selection import Face
 from facewright.input_spec import Template
 from facewright.recognition import Recognizer

@@ -16,7 +16,8 @@ from facewright.cli.main import main
 from facewright.embedding import Embedder
 from facewright.errors import DataError, UsageError
 from facewright.exportation.network import to_onnx
-from facewright.faces import dlib_files, quality
+from facewright.faces import quality
+from facewright.faces.dlib import files as dlib_files
 from facewright.faces.quality import quality_of
 from facewright.gallery.gallery import Gallery
 from facewright.gallery.results import Photo

@@ -29,7 +29,7 @@ def _padded(points: tuple[tuple[float, float], ...], padding: float) -> tuple[tu
     return tuple(((x + padding) / whole, (y + padding) / whole) for x, y in points)
 
 
-# The mean face of `dlib_faces.FivePoints`, in shares of the side from brow to chin. Source: get_face_chip_details.
+# The mean face of `dlib.detection.FivePoints`, in shares of the side from brow to chin. Source: get_face_chip_details.
 _CORNERS = (
     (0.8595674595992, 0.2134981538014),
     (0.6460604764104, 0.2289674387677),
@@ -41,7 +41,7 @@ _CORNERS = (
 _ARCFACE = ((38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041))
 
 DLIB = Template("dlib", 150, _padded(_CORNERS, 0.25), "corners")
-"""The aligned crops of `dlib_resnet29`, for the points of `dlib_faces.FivePoints`."""
+"""The aligned crops of `dlib_resnet29`, for the points of `dlib.detection.FivePoints`."""
 
 ARCFACE = Template("arcface", 112, tuple((x / 112, y / 112) for x, y in _ARCFACE))
 """For the middle of the eyes, the tip of the nose and the corners of the mouth (left before right in the image)."""
@@ -51,7 +51,7 @@ ARCFACE = Template("arcface", 112, tuple((x / 112, y / 112) for x, y in _ARCFACE
 _CORNERS_112 = ((81.2985, 51.9651), (66.6355, 53.1093), (30.5266, 52.2626), (45.2015, 53.2349), (56.0733, 80.5701))
 
 ARCFACE_CORNERS = Template("arcface-corners", 112, tuple((x / 112, y / 112) for x, y in _CORNERS_112))
-"""ArcFace's aligned crops for the points of `dlib_faces.FivePoints`."""
+"""ArcFace's aligned crops for the points of `dlib.detection.FivePoints`."""
 
 
 FFHQ = Template(
@@ -98,7 +98,7 @@ def parse_template(text: str, side: int) -> Template:
 
 
 def for_corners(template: Template) -> Template:
-    """Return the template for the points of `dlib_faces.FivePoints` of one for the points of `ARCFACE`."""
+    """Return the template for the points of `dlib.detection.FivePoints` of one for the points of `ARCFACE`."""
     if template.rule != "centres" or template.points == ARCFACE.points:
         return replace(ARCFACE_CORNERS, side=template.side) if template.rule == "centres" else template
     turn, shift = similarity(ARCFACE.points, template.points)

@@ -25,7 +25,7 @@ from facewright.errors import BadImage, FacewrightError, UsageError
 from facewright.faces.alignment import ARCFACE, ARCFACE_CORNERS, align_face
 from facewright.faces.alignment import similarity as turn_and_shift
 from facewright.faces.detectors import LARGE, Located, Whole, detector_of, missing
-from facewright.faces.dlib_faces import LANDMARKS, FivePoints
+from facewright.faces.dlib.detection import LANDMARKS, FivePoints
 from facewright.faces.selection import Face, Picked, find_turned, one_of, select_turned
 from facewright.images import Pixels
 from facewright.input_spec import FaceCrop, InputSpec

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from facewright.errors import UnknownName, UsageError
 from facewright.faces.boxes import keep_best
-from facewright.faces.dlib_faces import FaceDetector
-from facewright.faces.dlib_graphs import MAX_MARGIN, WINDOW
+from facewright.faces.dlib.detection import FaceDetector
+from facewright.faces.dlib.graphs import MAX_MARGIN, WINDOW
 from facewright.faces.onnx_detectors import OnnxDetector, dlib_squares
 from facewright.faces.scaling import LARGEST_DEFAULT, MAX_PIXELS, default_smallest, of_at_least, parts_of, searchable
 from facewright.faces.selection import NO_LIMITS, ScoreLimits

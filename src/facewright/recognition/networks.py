@@ -18,7 +18,7 @@ from facewright.embedding import Embedder, open_model
 from facewright.errors import DataError, UsageError
 from facewright.faces.alignment import ARCFACE, ARCFACE_CORNERS, DLIB, for_corners
 from facewright.faces.detectors import Whole
-from facewright.faces.dlib_graphs import MEANS, RESNET, SIDE, WIDTH, FaceVectors
+from facewright.faces.dlib.graphs import MEANS, RESNET, SIDE, WIDTH, FaceVectors
 from facewright.faces.onnx_detectors import detector_family
 from facewright.faces.selection import Picked
 from facewright.files import as_record, cache_folder, parse_json, read_json, write_json
@@ -31,7 +31,7 @@ from facewright.records import Record
 
 BUILT_IN = "built-in"
 SHIPPED = "threshold.json"
-TEMPLATES = {"dlib": DLIB, "arcface": ARCFACE_CORNERS}  # for the points of `dlib_faces.FivePoints`
+TEMPLATES = {"dlib": DLIB, "arcface": ARCFACE_CORNERS}  # for the points of `dlib.detection.FivePoints`
 
 
 def built_in(model: str | Path | None) -> bool:
@@ -44,7 +44,7 @@ class BuiltIn:
 
     name = BUILT_IN
     width = WIDTH  # D
-    template = DLIB  # of its crops, for the points of `dlib_faces.FivePoints`
+    template = DLIB  # of its crops, for the points of `dlib.detection.FivePoints`
     own_template: Template | None = None  # the same for the points of `alignment.ARCFACE`
 
     def __init__(self, cache: Path | None = None, device: str | None = "cpu") -> None:

@@ -26,7 +26,7 @@ from facewright.errors import Undefined, UsageError
 from facewright.faces.alignment import ARCFACE, ARCFACE_CORNERS, align_face, for_centres, for_corners
 from facewright.faces.alignment import similarity as turn_and_shift
 from facewright.faces.detectors import ALONE, LARGE, SMALLEST_FACE, Located, Whole, detector_of, missing
-from facewright.faces.dlib_faces import LANDMARKS, FivePoints
+from facewright.faces.dlib.detection import LANDMARKS, FivePoints
 from facewright.faces.quality import Quality, TypicalNorm, quality_of
 from facewright.faces.scaling import LARGEST_DEFAULT
 from facewright.faces.selection import (

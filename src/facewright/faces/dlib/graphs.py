@@ -19,7 +19,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from facewright.errors import BundleError, UsageError, WeightsError
-from facewright.faces.dlib_files import DETECTOR, EMBEDDING, Affine, Convolution, LayerFile, package_file, read_network
+from facewright.faces.dlib.files import DETECTOR, EMBEDDING, Affine, Convolution, LayerFile, package_file, read_network
 from facewright.files import cache_folder, write_atomic
 from facewright.graphs import Session, import_onnx
 

@@ -10,7 +10,7 @@ without importing it. Its landmark file of 68 points is not free for every use, 
     network   a number for each layer from the last to the first, the loss before them and the input behind them; then
               the layers from the first to the last, each a name, what it holds, and what it kept for training
 
-How layers are wired is not in the file; `dlib_graphs` knows it. Source: dlib 19, serialize.h and dnn.
+How layers are wired is not in the file; `graphs` knows it. Source: dlib 19, serialize.h and dnn.
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from facewright.errors import WeightsError
-from facewright.faces import dlib_files
-from facewright.faces.dlib_files import Affine, Convolution, Reader, read_network
+from facewright.faces.dlib import files as dlib_files
+from facewright.faces.dlib.files import Affine, Convolution, Reader, read_network
 
 
 def integer(value: int) -> bytes:

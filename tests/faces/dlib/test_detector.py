@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from facewright.errors import UsageError
-from facewright.faces import dlib_faces as detector
 from facewright.faces import scaling
-from facewright.faces.dlib_faces import FIRST, STRIDE, FaceDetector
-from facewright.faces.dlib_graphs import MAX_MARGIN
+from facewright.faces.dlib import detection as detector
+from facewright.faces.dlib.detection import FIRST, STRIDE, FaceDetector
+from facewright.faces.dlib.graphs import MAX_MARGIN
 from facewright.graphs import Session
 
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from facewright.faces.dlib_faces import LEAST, MARGIN, OUTER, lay_out
+from facewright.faces.dlib.detection import LEAST, MARGIN, OUTER, lay_out
 
 
 @pytest.mark.parametrize("size", [(250, 250), (60, 60), (480, 360), (100, 700), (700, 100), (12, 40), (6, 6), (5, 5)])

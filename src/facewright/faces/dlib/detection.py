@@ -23,8 +23,8 @@ import safetensors.numpy
 from numpy.typing import ArrayLike, NDArray
 
 from facewright.errors import WeightsError
-from facewright.faces.dlib_files import FIVE_POINTS, Reader
-from facewright.faces.dlib_graphs import MAX_MARGIN, MEANS, WINDOW, Source
+from facewright.faces.dlib.files import FIVE_POINTS, Reader
+from facewright.faces.dlib.graphs import MAX_MARGIN, MEANS, WINDOW, Source
 from facewright.faces.scaling import scaled
 from facewright.graphs import Session
 from facewright.images import Pixels

@@ -13,10 +13,10 @@ import pytest
 from PIL import Image
 
 from facewright import images
-from facewright.faces import dlib_files
 from facewright.faces.alignment import align_face
-from facewright.faces.dlib_faces import FaceDetector, FivePoints
-from facewright.faces.dlib_graphs import FaceVectors
+from facewright.faces.dlib import files as dlib_files
+from facewright.faces.dlib.detection import FaceDetector, FivePoints
+from facewright.faces.dlib.graphs import FaceVectors
 
 PHOTOS = Path(__file__).parents[2] / "../shared/data/lfw_view1_train/images"
 FEW = 12  # photos: a minute of dlib otherwise

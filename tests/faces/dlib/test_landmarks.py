@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from facewright.errors import WeightsError
-from facewright.faces.dlib_faces import LANDMARKS, FivePoints
+from facewright.faces.dlib.detection import LANDMARKS, FivePoints
 from facewright.images import Pixels
 
 CENTRE = 2

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from facewright.errors import UsageError
-from facewright.faces import dlib_graphs as graphs
-from facewright.faces.dlib_graphs import FaceVectors
+from facewright.faces.dlib import graphs
+from facewright.faces.dlib.graphs import FaceVectors
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from facewright.errors import BundleError, WeightsError
-from facewright.faces import dlib_graphs as graphs
-from facewright.faces.dlib_files import DETECTOR, EMBEDDING, Affine, Convolution, package_file, read_network
-from facewright.faces.dlib_graphs import MAX_MARGIN, MEANS, RESNET, Source
+from facewright.faces.dlib import graphs
+from facewright.faces.dlib.files import DETECTOR, EMBEDDING, Affine, Convolution, package_file, read_network
+from facewright.faces.dlib.graphs import MAX_MARGIN, MEANS, RESNET, Source
 from facewright.models.catalog import create_model
 
 

@@ -231,7 +231,7 @@ class OnnxDetector:
 
 
 def dlib_squares(boxes: ArrayLike) -> Floats:
-    """Return the squares (N, 4) that dlib's detector would have given, for `dlib.detection.FivePoints`, of boxes (N, 4)."""
+    """Return the squares (N, 4) that dlib's detector would have given, for dlib's five points, of boxes (N, 4)."""
     found = as_boxes(boxes)
     side = found[:, 2:] @ _SIDE
     centre = found[:, :2] + found[:, 2:] / 2 + np.outer(side, (0.0, _DOWN))

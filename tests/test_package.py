@@ -93,6 +93,15 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
         facewright.trian  # noqa: B018
 
 
+def test_functions_of_the_workflows_have_moved_and_still_come() -> None:
+    from facewright import workflows
+
+    with pytest.warns(FutureWarning, match="facewright.train"):
+        assert workflows.train is facewright.train
+    with pytest.raises(AttributeError):
+        workflows.anything  # noqa: B018
+
+
 def test_the_version_is_said_once() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert facewright.__version__ == project["version"] == importlib.metadata.version("facewright")

@@ -60,11 +60,12 @@ if TYPE_CHECKING:
     from facewright.workflows.label_issues import find_label_issues
     from facewright.workflows.model_card import model_card, pull, push
     from facewright.workflows.model_import import import_model
-    from facewright.workflows.pair_evaluation import benchmark, pairs
+    from facewright.workflows.pair_evaluation import pairs
     from facewright.workflows.prediction import fill_template, predict
     from facewright.workflows.recipe_search import search
     from facewright.workflows.training_runs import demo, resume, train, train_all
     from facewright.workflows.verification import verify
+    from facewright.workflows.verification_benchmark import benchmark
     from facewright.workflows.watching import watch
 
 __version__ = "0.1.0"
@@ -174,11 +175,12 @@ _load = lazy_names(
         "facewright.workflows.label_issues": "find_label_issues",
         "facewright.workflows.model_card": "model_card pull push",
         "facewright.workflows.model_import": "import_model",
-        "facewright.workflows.pair_evaluation": "benchmark pairs",
+        "facewright.workflows.pair_evaluation": "pairs",
         "facewright.workflows.prediction": "fill_template predict",
         "facewright.workflows.recipe_search": "search",
         "facewright.workflows.training_runs": "demo resume train train_all",
         "facewright.workflows.verification": "verify",
+        "facewright.workflows.verification_benchmark": "benchmark",
         "facewright.workflows.watching": "watch",
     },
 )

@@ -16,7 +16,7 @@ from facewright.data.sources import open_dataset
 from facewright.errors import DataError
 from facewright.events import Message, StepFinished
 from facewright.runs import Run
-from facewright.workflows.pair_evaluation import benchmark
+from facewright.workflows.verification_benchmark import benchmark
 from facewright.workflows.training_runs import resume, train
 
 WHERE = "synthetic:faces?identities=4&images=12&size=32"

@@ -16,7 +16,7 @@ from facewright.errors import UsageError
 if TYPE_CHECKING:
     from facewright.recognition import Matched
     from facewright.workflows.calibration import Calibrated
-    from facewright.workflows.pair_evaluation import Benchmark, TemplateRow
+    from facewright.workflows.verification_benchmark import Benchmark, TemplateRow
 
 
 def verify(
@@ -146,10 +146,10 @@ def benchmark(
       facewright benchmark built-in pairs.txt:lfw/
       facewright benchmark built-in IJBC/ --detector yunet.onnx
     """
-    from facewright.workflows import pair_evaluation
+    from facewright.workflows import verification_benchmark
 
-    result = with_progress(pair_evaluation.benchmark, quiet)(
-        *pair_evaluation.split_sets(words), flip=flip, detector=detector, device=device
+    result = with_progress(verification_benchmark.benchmark, quiet)(
+        *verification_benchmark.split_sets(words), flip=flip, detector=detector, device=device
     )
     report(result.to_dict(), _describe_benchmark(result), as_json)
 

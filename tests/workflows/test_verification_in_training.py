@@ -16,8 +16,8 @@ from facewright.data.sources import open_dataset
 from facewright.errors import DataError
 from facewright.events import Message, StepFinished
 from facewright.runs import Run
-from facewright.workflows.verification_benchmark import benchmark
 from facewright.workflows.training_runs import resume, train
+from facewright.workflows.verification_benchmark import benchmark
 
 WHERE = "synthetic:faces?identities=4&images=12&size=32"
 OTHERS = "synthetic:faces?identities=6&images=4&size=32&seed=9"

@@ -168,13 +168,23 @@ class Regressor:
     header: Header
     weights: Array  # (P,), of the header's network
 
+    @property
+    def inputs(self) -> tuple[Column, ...]:
+        """The input columns, in the order that `predict` expects."""
+        return self.header.inputs
+
+    @property
+    def targets(self) -> tuple[Column, ...]:
+        """The target columns."""
+        return self.header.targets
+
     def predict(self, rows: Array) -> Array:
         """Predict targets (N, K) of inputs (N, D), both in their own units.
 
         Raises:
             UsageError: another number of columns.
         """
-        inputs, targets = self.header.inputs, self.header.targets
+        inputs, targets = self.inputs, self.targets
         if rows.ndim != 2 or rows.shape[1] != len(inputs):
             names = ", ".join(column.name for column in inputs)
             raise UsageError(f"expected rows of {len(inputs)} inputs ({names}), got shape {rows.shape}")
@@ -187,7 +197,7 @@ class Regressor:
 
     def beyond(self, rows: Array) -> NDArray[np.bool_]:
         """Return (N,) True for a row outside the box of the training rows, where a fit promises nothing."""
-        low, high = np.array([[column.low, column.high] for column in self.header.inputs]).T
+        low, high = np.array([[column.low, column.high] for column in self.inputs]).T
         outside: NDArray[np.bool_] = np.any((rows < low) | (rows > high), axis=1)
         return outside
 

@@ -69,7 +69,7 @@ def killer() -> tuple[list[int], Callable[[Event], None]]:
     killed: list[int] = []
 
     def kill_one(event: Event) -> None:
-        if isinstance(event, Progress) and not killed:
+        if isinstance(event, Progress) and event.done and not killed:  # the first event says that it begins
             killed.append(workers()[0])
             os.kill(killed[0], signal.SIGKILL)
 

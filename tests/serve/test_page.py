@@ -267,7 +267,7 @@ def test_without_its_token_the_page_asks_to_sign_in(chromium: Any, serving: Serv
         shown.refusals.add("401")
         shown.page.locator("#look-intake input[type=file]").set_input_files(portrait(1))
         shown.page.get_by_role("button", name="Sign in again").click()
-        shown.page.locator("#token:focus").wait_for()  # by the page itself; a browser complains of a filler who was first
+        shown.page.locator("#token:focus").wait_for()  # as the page puts it; a filler who is first is complained of
         shown.page.get_by_label("Token").fill(TOKEN)
         shown.page.keyboard.press("Enter")
         shown.page.locator("body[data-ready]").wait_for()

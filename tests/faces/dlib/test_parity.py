@@ -18,7 +18,7 @@ from facewright.faces.dlib import files as dlib_files
 from facewright.faces.dlib.detection import FaceDetector, FivePoints
 from facewright.faces.dlib.graphs import FaceVectors
 
-PHOTOS = Path(__file__).parents[2] / "../shared/data/lfw_view1_train/images"
+PHOTOS = Path(__file__).parents[3] / "../shared/data/lfw_view1_train/images"
 FEW = 12  # photos: a minute of dlib otherwise
 
 pytestmark = pytest.mark.realdata

@@ -72,7 +72,8 @@ class Embedder:
         """From a run directory, a bundle file, an .onnx file, or architecture@weights (see `models.weights`).
 
         Args:
-            crop, flip: of the InputSpec, in place of the model's own; changed ones are another embedder.
+            crop: share of each side to keep, in place of the model's own; another one is another embedder.
+            flip: average with the mirror image, likewise.
             device: as of the class.
         Raises:
             BundleError, WeightsError: the file is not what it should be. UsageError: an architecture without weights,

@@ -94,7 +94,9 @@ class Recognizer:
             model: a run directory, a bundle file, architecture@weights or a name of `face_weights`; "built-in": dlib's
                 networks; None: the user's default (`defaults`), else these.
             crop: share of each side to keep. flip: average with the mirror image. Both in place of the model's own.
-            detector, cache, device: as of the class.
+            detector: as of the class.
+            cache: likewise.
+            device: likewise.
         Raises:
             UsageError: the built-in networks have no crop and no flip. As `Embedder.load` for a model.
         """

@@ -31,7 +31,11 @@ SETUP = """
 import sys
 from PIL import Image
 from facewright.cli.main import main
-from facewright.data.portrait import scene
+from facewright.data import portrait
+try:
+    from facewright.data.portrait.scene import scene  # an older checkout
+except ModuleNotFoundError:
+    scene = portrait.scene
 for seed, name in ((5, "a"), (6, "b")):  # faces that the detector is sure of
     Image.fromarray(scene(seed=seed, index=0, width=320, height=320, faces=1)[0]).save(f"{sys.argv[1]}/{name}.png")
 status = main(["gallery", "enroll", "-g", f"{sys.argv[1]}/people.gallery", "Ann", f"{sys.argv[1]}/a.png"])

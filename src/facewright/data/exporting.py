@@ -1,4 +1,4 @@
-"""What is made of a data set: one .npz that `open_dataset` (arrays.py) opens again, and a contact sheet."""
+"""Files made of a data set: one .npz that `open_dataset` (arrays.py) opens again, and a contact sheet."""
 
 from __future__ import annotations
 

@@ -227,7 +227,7 @@ def _places(file: Path, header: list[str], options: Options) -> dict[str, int]:
 
 
 def _rows(file: Path, places: Mapping[str, int]) -> Iterator[tuple[str, tuple[int, int], dict[str, str]]]:
-    """What errors call each row, where its numbers begin in the file and their bytes, and role → value."""
+    """Each row: its name in errors, where its numbers begin in the file and their bytes, and role → value."""
     with file.open("rb") as lines:
         first = lines.readline(MOST_LINE)
         mark = _mark(first.decode("utf-8-sig", "replace")).encode()

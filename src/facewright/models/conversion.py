@@ -144,7 +144,7 @@ def as_numbers(raw: Mapping[str, Tensor], path: str) -> dict[str, Tensor]:
 
 
 def _looks_pickled(beginning: bytes) -> bool:
-    """Whether a file begins as PyTorch's pickles do: a zip, or a pickle of protocol 2 to 5."""
+    """Tell if a file begins as PyTorch's pickles do: a zip, or a pickle of protocol 2 to 5."""
     return beginning.startswith(b"PK\x03\x04") or (beginning[:1] == b"\x80" and beginning[1:2] in b"\x02\x03\x04\x05")
 
 

@@ -1,4 +1,4 @@
-"""What the requests of a server share: decoding within a budget of memory, and one thread that runs the networks.
+"""Shared by all requests of a server: decoding within a budget of memory, and one thread that runs the networks.
 
 What an image takes is known from its header. Nothing waits for a batch to fill: while one is computed the next ones
 gather. A request has one image, or one batch, in the queue at a time, so that a long request does not keep others

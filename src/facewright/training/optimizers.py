@@ -1,4 +1,4 @@
-"""What a phase trains and how: frozen parts, learning rates by part, optimizers and adaptive gradient clipping.
+"""The training of a phase: frozen parts, learning rates by part, optimizers and adaptive gradient clipping.
 
 A network's outline (`stages()`) is the order from its input to its classifier; freezing and rates follow it.
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 import shlex
 from collections.abc import Iterator
@@ -14,8 +15,10 @@ import typer
 import facewright
 from facewright.cli.main import app
 from facewright.training import recipe
+from facewright.training.recipe_parts import Training
 
 ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "src" / "facewright"
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 COMMANDS = typer.main.get_command(app)
 
@@ -28,6 +31,35 @@ def test_the_api_page_lists_every_public_name() -> None:
         if getattr(value, "__module__", "").startswith("facewright"):
             public.append(f"{value.__module__}.{value.__qualname__}")
     assert sorted(listed) == sorted(public)
+
+
+def resolves(reference: str) -> bool:
+    """Return whether a dotted name below the package is a module, or what one holds."""
+    home, *rest = reference.split(".")
+    found, where = importlib.import_module(f"facewright.{home}"), f"facewright.{home}"
+    for name in rest:
+        where = f"{where}.{name}"
+        if not hasattr(found, name) and name not in getattr(found, "__annotations__", {}):
+            try:
+                importlib.import_module(where)
+            except ImportError:
+                return False
+        found = getattr(found, name, found)
+    return True
+
+
+def test_every_dotted_name_is_one() -> None:
+    homes = {path.stem for path in PACKAGE.iterdir() if path.suffix in ("", ".py")} - {"facewright"}
+    wrong = [
+        (path.name, reference)
+        for path in [*PACKAGE.rglob("*.py"), *DOCUMENTS]
+        for reference in re.findall(r"`(?:facewright\.)?([a-z_]+(?:\.[A-Za-z_]+)+)(?:\(\))?`", path.read_text("utf-8"))
+        if reference.split(".")[0] in homes
+        and not re.search(r"\.(json|toml|csv|html|gallery|onnx|py|md)$", reference)
+        and not (reference.startswith("training.") and reference[9:] in Training.model_fields)  # keys of a recipe
+        and not resolves(reference)
+    ]
+    assert wrong == []
 
 
 @pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.name)

@@ -112,7 +112,7 @@ class Sharding:
 
 
 class ShardedObjective(nn.Module):
-    """As `losses.Objective` for cosface, arcface and adaface, with a head that holds the classes of this process.
+    """As `losses.objective.Objective` for margin losses (cosface, arcface, adaface), with the classes of this process.
 
     Args:
         spec: what to minimise.

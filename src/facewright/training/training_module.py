@@ -32,7 +32,7 @@ class TrainingModule(nn.Module):
 
     Args:
         network: images to class scores; with `forward_features` where there is a head.
-        objective: as `losses.Objective` and `TaskObjective`: (head, features, targets, step) to (loss, scores).
+        objective: `losses.objective.Objective` or alike: (head, features, targets, step) to (loss, scores).
         head: name of the module inside the network that the objective is given; None: the network's own classifier,
             whatever it is, and the objective sees class scores.
         dtype: what the backbone computes in; head and loss are always float32.

@@ -87,7 +87,7 @@ def scan(
     Args:
         model: a run directory or a bundle file; one of its classes is the face.
         paths: photos, and folders of photos.
-        boxes: a table of true boxes (see `data.boxes`); what was found is measured against it.
+        boxes: a table of true boxes (see `data.label_files`); what was found is measured against it.
         threshold: least score of a face. None: the one with the best F1 on the photos that the table of boxes says
             are not for testing; 0.9 where there are none.
         search: how photos are searched; its own frame is not used.

@@ -1,4 +1,4 @@
-"""`facewright export`, `models import|default`, `card`, `push`, `pull`: models in files, and where they go."""
+"""`facewright export`, `card`, `push`, `pull`: models in files, and where they go."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from facewright.cli import options as opt
-from facewright.cli.output import check_writable, number_of, percent, report, say, table
+from facewright.cli.output import check_writable, number_of, percent, report, say
 from facewright.cli.progress import with_progress
-from facewright.errors import UsageError, require_extra
+from facewright.errors import require_extra
 
 if TYPE_CHECKING:
     from facewright.exportation.agreement import Export, Int8Report, TargetCost
@@ -184,90 +184,3 @@ def pull(
 
     fetched = pull_model(repo, out, revision=revision)
     report(fetched.to_dict(), f"wrote {fetched.path}, revision {fetched.revision}", as_json)
-
-
-def import_(
-    file: Annotated[Path, typer.Argument(metavar="FILE.onnx", help="A face recognition network as ONNX.")],
-    name: Annotated[str, typer.Option(help="The model file to write, NAME.onnx.")],
-    template: Annotated[
-        str, typer.Option(help="Aligned crops: arcface, ffhq, mtcnn, dlib, box:MARGIN or x1,y1,…,x5,y5 in px.")
-    ] = "arcface",
-    size: Annotated[int, typer.Option(min=8, max=opt.MAX_SIDE, help="Side of its input, px.")] = 112,
-    mean: Annotated[str | None, typer.Option(help="Subtracted from pixels in 0..255: a number, or three.")] = None,
-    std: Annotated[str | None, typer.Option(help="Pixels are then divided by this: a number, or three.")] = None,
-    colour: Annotated[opt.ColourOrder | None, typer.Option(help="Order of the channels.")] = None,
-    flip: Annotated[
-        bool | None,
-        typer.Option("--flip/--no-flip", help="Add the vector of the mirror image. Default: no; tried with --pairs."),
-    ] = None,
-    output: Annotated[str | None, typer.Option(help="Output with the embedding, where there are several.")] = None,
-    licence: Annotated[str | None, typer.Option(help="Licence of the weights.")] = None,
-    pairs: Annotated[
-        Path | None,
-        typer.Option(
-            help="Labelled pairs, or a folder a person, to find mean, std and colour; at most 200 photos are used."
-        ),
-    ] = None,
-    photos: Annotated[Path | None, typer.Option("--images", help="Folder of the pairs' photos.")] = None,
-    detector: Annotated[str, typer.Option(help="Face detector for those photos.")] = "dlib",
-    device: opt.Device = None,
-    quiet: opt.Quiet = False,
-    as_json: opt.Json = False,
-) -> None:
-    """Import an ONNX face recognizer: from then on it is a model like any other.
-
-    \b
-    Example:
-      facewright models import w600k.onnx --name w600k --mean 127.5 --std 127.5 --colour rgb
-      facewright models import unknown.onnx --name mine --pairs pairs.csv --images lfw/
-    """
-    from facewright.workflows.model_import import import_model
-
-    imported = with_progress(import_model, quiet)(
-        file, name if name.lower().endswith(".onnx") else f"{name}.onnx", template=template, size=size,
-        mean=_numbers("--mean", mean), std=_numbers("--std", std), colour=colour, flip=flip, output=output,
-        licence=licence, pairs=pairs, photos=photos, detector=detector, device=device,
-    )  # fmt: skip
-    rows = [(row.colour, row.scaling, "yes" if row.flip else "no", f"{row.auc:.4f}", f"{row.separation:.2f}",
-             "chosen" if row.chosen else "") for row in imported.trials]  # fmt: skip
-    lines = [table(("colour", "scaling", "flip", "AUC", "separation", ""), rows)] if rows else []
-    lines.append(f"wrote {imported.path}: {imported.width} numbers, {imported.template} crops, {imported.fingerprint}")
-    report(imported.to_dict(), "\n".join(lines), as_json)
-
-
-def default(
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="A model, a detector, or built-in.")] = None,
-    as_json: opt.Json = False,
-) -> None:
-    """Set the default model or detector; without NAME, show them.
-
-    A name of `facewright weights list`, a model file, a run, or a detector. built-in resets both.
-
-    \b
-    Example:
-      facewright models default sface
-      facewright models default yunet
-      facewright models default built-in
-    """
-    from facewright.models.face_weights import accepted, face_weights
-    from facewright.recognition.networks import read_defaults, set_default
-
-    chosen = read_defaults() if name is None else set_default(name)
-    lines = [f"model {chosen.model}; detector {chosen.detector or 'of the model'}"]
-    for row in filter(None, map(face_weights, (chosen.model, chosen.detector or ""))):
-        state = "" if not row.asks else ", accepted" if row.name in accepted() else ", not accepted yet"
-        lines.append(f"{row.name}: licence {row.licence}{state}; training data {row.data}")
-    report(chosen.to_dict(), "\n".join(lines), as_json)
-
-
-def _numbers(option: str, text: str | None) -> tuple[float, float, float] | None:
-    if text is None:
-        return None
-    try:
-        values = [float(part) for part in text.split(",")]
-    except ValueError:
-        values = []
-    if len(values) not in (1, 3):
-        raise UsageError(f"expected {option} as one number or three, got {text!r}")
-    red, green, blue = values * 3 if len(values) == 1 else values
-    return red, green, blue

@@ -35,6 +35,7 @@ from facewright.cli import (
     search,
     training,
     verification,
+    weights,
 )
 from facewright.cli.options import replace_old_options
 from facewright.cli.output import harmless, log_to_stderr, say, show_log
@@ -132,11 +133,11 @@ for command in (
     data.doctor,
 ):
     app.command()(command)
-app.command("models import")(export.import_)  # `main` joins the two words
-app.command("models default")(export.default)
+app.command("models import")(models.import_)  # `main` joins the two words
+app.command("models default")(models.default)
 app.add_typer(data.app, name="data")
 app.add_typer(gallery.app, name="gallery")
-app.add_typer(models.weights_app, name="weights")
+app.add_typer(weights.app, name="weights")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,32 +1,26 @@
-"""`facewright models` and `weights`: the architectures, the layers of one of them, and pretrained weights."""
+"""`facewright models`, `models import|default`: the architectures, the layers of one, an ONNX network as a model."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from facewright.cli import options as opt
 from facewright.cli.output import check_writable, emit, report, say, show, table
-from facewright.cli.progress import counter
+from facewright.cli.progress import with_progress
+from facewright.cli.weights import facts, in_columns, in_full
 from facewright.errors import UsageError
 from facewright.files import write_atomic
 
 if TYPE_CHECKING:
     from facewright.models.blocks import Model
-    from facewright.models.released import Weights
     from facewright.models.summary import ModelSummary
 
 
 CLASSES = 1000  # of the published networks, whose counts these are
-KILOBYTE = 1000
-ASKS = " *"  # behind a licence that has to be accepted
-FLOAT_BYTES = 4  # of a parameter
-
-weights_app = typer.Typer(no_args_is_help=True, help="List, download and convert pretrained weights.")
 
 
 def models(
@@ -129,7 +123,7 @@ def _one(name: str, size: int | None, stem: str, *, every: bool, plot: Path | No
     rows = [(row.name, row.kind, _shape(row.output_shape), row.parameters, row.flops) for row in layers.rows]
     show(_layer_table(rows if every else _by_block(model, layers), layers))
     for entry in released(name):
-        show(f"\n{_in_full(entry)}")
+        show(f"\n{in_full(entry)}")
     say(f"{name} at {side} px with the {resolved} stem and {CLASSES:,} classes; a multiply-add is 2 FLOPs.")
 
 
@@ -165,192 +159,88 @@ def _shape(shape: tuple[int, ...]) -> str:
     return "×".join(str(length) for length in shape)
 
 
-@weights_app.command("list")
-def list_weights(
-    name: Annotated[
-        str | None, typer.Argument(metavar="NAME", help="An architecture, or a face network, in full. Default: all.")
+def import_(
+    file: Annotated[Path, typer.Argument(metavar="FILE.onnx", help="A face recognition network as ONNX.")],
+    name: Annotated[str, typer.Option(help="The model file to write, NAME.onnx.")],
+    template: Annotated[
+        str, typer.Option(help="Aligned crops: arcface, ffhq, mtcnn, dlib, box:MARGIN or x1,y1,…,x5,y5 in px.")
+    ] = "arcface",
+    size: Annotated[int, typer.Option(min=8, max=opt.MAX_SIDE, help="Side of its input, px.")] = 112,
+    mean: Annotated[str | None, typer.Option(help="Subtracted from pixels in 0..255: a number, or three.")] = None,
+    std: Annotated[str | None, typer.Option(help="Pixels are then divided by this: a number, or three.")] = None,
+    colour: Annotated[opt.ColourOrder | None, typer.Option(help="Order of the channels.")] = None,
+    flip: Annotated[
+        bool | None,
+        typer.Option("--flip/--no-flip", help="Add the vector of the mirror image. Default: no; tried with --pairs."),
     ] = None,
-    as_json: opt.Json = False,
-) -> None:
-    """List the pretrained weights known by name, and which are on this machine.
-
-    Face recognizers and detectors first; then those of architectures.
-
-    \b
-    Example:
-      facewright weights list
-      facewright weights list sface
-      facewright weights list resnet50 --json
-    """
-    from facewright.models.face_weights import FACE_WEIGHTS, face_weights
-    from facewright.models.released import RELEASED, cached_file, released
-
-    one = None if name is None else face_weights(name)
-    rows = (*FACE_WEIGHTS, *RELEASED) if name is None else released(name) if one is None else (one,)
-    here = {weights: cached_file(weights).is_file() for weights in rows}
-    if as_json:
-        emit({"weights": [facts(weights) | {"here": here[weights]} for weights in rows]})
-        return
-    if not rows:
-        show(f"no pretrained weights of {name} are known by name; --weights also takes a .safetensors file")
-        return
-    if name is not None:
-        show("\n\n".join(_in_full(row) for row in rows))
-        return
-    columns: dict[str, list[str]] = {
-        "weights": [row.title for row in rows],
-        "kind": [row.kind for row in rows],
-        "MB": [_megabytes(row) for row in rows],
-        "here": ["yes" if here[row] else "no" for row in rows],
-        "licence": [row.licence + ASKS * row.asks for row in rows],
-        "training data": [row.data for row in rows],
-        "published score": [row.published for row in rows],
-    }
-    show(in_columns(columns, words=("kind", "licence", "training data", "published score")))
-    say(
-        f"`facewright weights list NAME` shows one in full, with the source of each claim; `weights get NAME` downloads"
-        f" it.{ASKS}: accept it with --accept-licence. The scores are those of the publishers."
-    )
-
-
-@weights_app.command("get")
-def get(
-    what: Annotated[str, typer.Argument(metavar="NAME", help="For example sface, yunet or resnet50@imagenet.")],
-    licence: Annotated[
-        str | None,
-        typer.Option("--accept-licence", metavar="NAME", help="Accept the licence of these weights; asked for once."),
+    output: Annotated[str | None, typer.Option(help="Output with the embedding, where there are several.")] = None,
+    licence: Annotated[str | None, typer.Option(help="Licence of the weights.")] = None,
+    pairs: Annotated[
+        Path | None,
+        typer.Option(
+            help="Labelled pairs, or a folder a person, to find mean, std and colour; at most 200 photos are used."
+        ),
     ] = None,
+    photos: Annotated[Path | None, typer.Option("--images", help="Folder of the pairs' photos.")] = None,
+    detector: Annotated[str, typer.Option(help="Face detector for those photos.")] = "dlib",
+    device: opt.Device = None,
     quiet: opt.Quiet = False,
     as_json: opt.Json = False,
 ) -> None:
-    """Download pretrained weights once, and check them.
-
-    PyTorch's files are stored as safetensors.
+    """Import an ONNX face recognizer: from then on it is a model like any other.
 
     \b
     Example:
-      facewright weights get mobilenet_v2@imagenet
-      facewright weights get w600k_r50 --accept-licence w600k_r50
+      facewright models import w600k.onnx --name w600k --mean 127.5 --std 127.5 --colour rgb
+      facewright models import unknown.onnx --name mine --pairs pairs.csv --images lfw/
     """
-    from facewright.models.downloads import sha256_of
-    from facewright.models.face_weights import accept, face_weights, file_of
+    from facewright.workflows.model_import import import_model
 
-    row = face_weights(what)
-    if licence is not None:
-        if licence != what or row is None or not row.asks:
-            raise UsageError(f"--accept-licence {licence}: {what} asks for no licence of this name")
-        accept(row)
-    with counter(f"{what}, kB", quiet) as count:
-        progress = lambda done, total: count(done // KILOBYTE, total // KILOBYTE)  # noqa: E731
-        if row is not None and row.of is None:
-            file = file_of(row, progress=progress)
-        else:
-            from facewright.models.weights import find_weights, get_weights
-
-            row = find_weights(what)
-            file = get_weights(row, progress=progress)
-    report({"weights": facts(row), "file": str(file), "sha256": sha256_of(file)}, f"{file}", as_json)
-    say(f"{row.licence}; {row.published}. Use it as {'--detector' if row.kind == 'detector' else '--model'} {what}")
+    imported = with_progress(import_model, quiet)(
+        file, name if name.lower().endswith(".onnx") else f"{name}.onnx", template=template, size=size,
+        mean=_numbers("--mean", mean), std=_numbers("--std", std), colour=colour, flip=flip, output=output,
+        licence=licence, pairs=pairs, photos=photos, detector=detector, device=device,
+    )  # fmt: skip
+    rows = [(row.colour, row.scaling, "yes" if row.flip else "no", f"{row.auc:.4f}", f"{row.separation:.2f}",
+             "chosen" if row.chosen else "") for row in imported.trials]  # fmt: skip
+    lines = [table(("colour", "scaling", "flip", "AUC", "separation", ""), rows)] if rows else []
+    lines.append(f"wrote {imported.path}: {imported.width} numbers, {imported.template} crops, {imported.fingerprint}")
+    report(imported.to_dict(), "\n".join(lines), as_json)
 
 
-@weights_app.command("convert")
-def convert(
-    source: Annotated[Path, typer.Argument(metavar="FILE", help="A .pth, .pt or .safetensors.")],
-    target: Annotated[Path, typer.Option("--to", metavar="OUT.safetensors", help="File to write.")],
-    model: Annotated[str, typer.Option(metavar="NAME", help="Architecture of the weights.")],
+def default(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="A model, a detector, or built-in.")] = None,
     as_json: opt.Json = False,
 ) -> None:
-    """Convert a checkpoint to safetensors with our parameter names.
+    """Set the default model or detector; without NAME, show them.
 
-    A .pth is a pickle, which can hold code: it is read only by PyTorch's reader for tensors (weights_only).
+    A name of `facewright weights list`, a model file, a run, or a detector. built-in resets both.
 
     \b
     Example:
-      facewright weights convert resnet101-63fe2227.pth --model resnet101 --to resnet101.safetensors
+      facewright models default sface
+      facewright models default yunet
+      facewright models default built-in
     """
-    check_writable(target)
+    from facewright.models.face_weights import accepted, face_weights
+    from facewright.recognition.networks import read_defaults, set_default
 
-    from facewright.models import conversion
-    from facewright.models.downloads import sha256_of
-
-    matched = conversion.convert(source, model, target)
-    result = {
-        "file": str(target),
-        "sha256": sha256_of(target),
-        "model": model,
-        "naming": matched.naming.name,
-        "tensors": len(matched.state),
-        "classes": matched.classes,
-    }
-    if as_json:
-        emit(result)
-        return
-    head = f"a classifier of {matched.classes:,} classes" if matched.classes else "no classifier"
-    show(f"wrote {target}: {len(matched.state):,} tensors of {model} ({matched.naming.name} names), {head}")
+    chosen = read_defaults() if name is None else set_default(name)
+    lines = [f"model {chosen.model}; detector {chosen.detector or 'of the model'}"]
+    for row in filter(None, map(face_weights, (chosen.model, chosen.detector or ""))):
+        state = "" if not row.asks else ", accepted" if row.name in accepted() else ", not accepted yet"
+        lines.append(f"{row.name}: licence {row.licence}{state}; training data {row.data}")
+    report(chosen.to_dict(), "\n".join(lines), as_json)
 
 
-def facts(weights: Weights) -> dict[str, Any]:
-    """Return pretrained weights as JSON-ready facts."""
-    return asdict(weights) | {"spec": None if weights.spec is None else weights.spec.to_dict()}
-
-
-def _in_full(row: Weights) -> str:
-    """Return every fact about pretrained weights, one on each line, with the address that a claim is from."""
-    spec, whole = row.spec, len(row.sha256) == 64
-    rows = [
-        ("kind", row.kind, ""),
-        ("score", row.published, row.published_source),
-        ("licence", row.licence + ASKS * row.asks, row.licence_source),
-        ("data", row.data, row.data_source),
-        ("source", row.source, ""),
-        ("sha256", row.sha256 if whole else f"{row.sha256}… (its beginning)", row.sha256_source),
-    ]
-    if row.bytes is not None:
-        rows.append(("bytes", f"{row.bytes:,}", ""))
-    if row.template is not None:
-        rows.append(("crops", row.template, ""))
-    if spec is not None:
-        size = f"{spec.height}×{spec.width} px"
-        rows.append(("expects", f"{size}, mean {_three(spec.mean)}, std {_three(spec.std)}, {spec.colour_order}", ""))
-    return "\n".join([row.title, *(f"  {what:<8} {value}{_from(source)}" for what, value, source in rows)])
-
-
-def _from(source: str) -> str:
-    if not source:
-        return ""
-    lines = source.split() if all(part.startswith("https") for part in source.split()) else [source]
-    return "".join(f"\n{'':11}{line}" for line in lines)
-
-
-def _three(values: tuple[float, float, float]) -> str:
-    """Return a number for each channel, or one where they are equal.
-
-    >>> _three((0.5, 0.5, 0.5)), _three((0.485, 0.456, 0.406))
-    ('0.5', '0.485 0.456 0.406')
-    """
-    return " ".join(f"{value:.3g}" for value in (values[:1] if len(set(values)) == 1 else values))
-
-
-def _megabytes(row: Weights) -> str:
-    from facewright.models.catalog import describe
-
-    if row.bytes is None and not (row.architecture or row.of):
-        return "?"
-    architecture = row.architecture or str(row.of).partition("@")[0]
-    size = row.bytes or describe(architecture).parameters * FLOAT_BYTES
-    return f"{size / 1e6:,.1f}" if size < 1e7 else f"{size / 1e6:,.0f}"
-
-
-def in_columns(columns: Mapping[str, Sequence[str]], words: Collection[str]) -> str:
-    """Return a table from its columns; those of words are aligned to the left, as the first always is.
-
-    >>> print(in_columns({"model": ["a"], "family": ["vit"], "px": ["224"]}, words=["family"]))
-    model  family   px
-    a      vit     224
-    """
-    cells = []
-    for name, column in columns.items():
-        width = max(len(cell) for cell in (name, *column))
-        cells.append([cell.ljust(width) if name in words else cell for cell in (name, *column)])
-    header, *rows = zip(*cells, strict=True)
-    return table(header, rows)
+def _numbers(option: str, text: str | None) -> tuple[float, float, float] | None:
+    if text is None:
+        return None
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        values = []
+    if len(values) not in (1, 3):
+        raise UsageError(f"expected {option} as one number or three, got {text!r}")
+    red, green, blue = values * 3 if len(values) == 1 else values
+    return red, green, blue

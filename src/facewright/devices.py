@@ -64,7 +64,10 @@ def providers(name: str | None, available: Sequence[str]) -> list[str | tuple[st
     `auto` is an NVIDIA GPU where ONNX Runtime can use one: Apple's and Intel's providers round differently.
 
     Args:
+        name: as for `choose`.
         available: the providers of the ONNX Runtime that is installed.
+    Raises:
+        UsageError: an unknown device.
     >>> providers("cpu", ["CUDAExecutionProvider", "CPUExecutionProvider"])
     ['CPUExecutionProvider']
     """

@@ -123,7 +123,11 @@ class Embedder:
 
     @cached_property
     def typical_norm(self) -> TypicalNorm | None:
-        """The typical norm of the embeddings, where it is known and says something about scores (`faces.quality`)."""
+        """The typical norm of the embeddings, where it is known and says something about scores (`faces.quality`).
+
+        Raises:
+            BundleError: what the model file says of it is damaged.
+        """
         held = self.bundle.provenance.get(NORM)
         return None if held is None else as_record(held, TypicalNorm, f"{self.name}: {NORM}", error=BundleError)
 

@@ -85,7 +85,11 @@ def replace(temporary: Path, path: Path) -> None:
 
 
 def publish(temporary: Path, path: Path) -> bool:
-    """Give a file its name unless there is one of that name; return False then, and the file keeps its own."""
+    """Give a file its name unless there is one of that name; return False then, and the file keeps its own.
+
+    Raises:
+        OSError: neither a hard link nor a rename was possible.
+    """
     try:
         os.link(temporary, path)
     except FileExistsError:

@@ -61,6 +61,9 @@ class Record(BaseModel):
         """Return the facts as a pandas table: a row for each entry of the main list, or one row in all.
 
         Nested facts get one column each, named by the path of their keys (`accuracy.low`).
+
+        Raises:
+            UsageError: pandas is not installed.
         """
         try:
             import pandas as pd

@@ -35,6 +35,8 @@ def keep_best(boxes: ArrayLike, scores: ArrayLike, overlap: float = OVERLAP, of:
         of: a share of what; "smaller" also drops boxes that lie inside a kept one, or around it.
     Returns:
         (K,) the indices of the kept boxes, highest score first.
+    Raises:
+        UsageError: not as many scores as boxes, or boxes that are none.
     >>> keep_best([[0, 0, 10, 10], [1, 0, 10, 10], [40, 0, 10, 10]], [0.8, 0.9, 0.7]).tolist()
     [1, 2]
     """
@@ -59,6 +61,8 @@ def soften(boxes: ArrayLike, scores: ArrayLike, floor: float, sigma: float = SIG
         boxes: (N, 4). scores: (N,) in [0, 1]. floor: above 0. sigma: above 0; smaller is harder.
     Returns:
         (K,) the indices of the kept boxes and (K,) their new scores, highest first.
+    Raises:
+        UsageError: as `keep_best`; a floor or a sigma that is not above 0.
     Source: Bodla et al. 2017, "Soft-NMS: improving object detection with one line of code" (arXiv:1704.04503), eq. 3.
     >>> indices, scores = soften([[0, 0, 10, 10], [5, 0, 10, 10]], [0.9, 0.8], floor=0.1)
     >>> indices.tolist(), scores.round(3).tolist()

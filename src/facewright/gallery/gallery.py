@@ -157,6 +157,8 @@ class Gallery(editing.People):
             keep_crops: keep the aligned crops as PNG too, which `reembed` needs.
             select_face: which of several faces is the person.
             min_quality: in [0, 1]; a face below it fails, see `faces.quality`.
+        Raises:
+            UsageError: the quality is not in [0, 1].
         """
         if not 0 <= min_quality <= 1:
             raise UsageError(f"expected a min. quality in [0, 1], got {min_quality}")

@@ -60,6 +60,8 @@ class GalleryStore(ABC):
 
         Returns:
             The number of each; None for a photo that this person was already enrolled with.
+        Raises:
+            UsageError, DataError: an entry that `check_entry` refuses. GalleryError: it could not be written.
         """
         numbers, rows, crops = list[int | None](), list[RowFields](), list[tuple[int, bytes]]()
         with self._writing() as header:
@@ -119,6 +121,8 @@ class GalleryStore(ABC):
 
         Args:
             vectors: (Q, D) unit vectors. where: only entries with all these keys and values in their metadata.
+        Raises:
+            UsageError: vectors of another width, or no k.
         """
         with self._reading() as header:
             width = header.signature.width

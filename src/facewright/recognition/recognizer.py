@@ -305,7 +305,11 @@ class Recognizer:
         return self.embed_crops(chips)
 
     def thresholds(self) -> tuple[Threshold, ...]:
-        """Return the thresholds for this fingerprint: those that are shipped, or stored in the model file."""
+        """Return the thresholds for this fingerprint: those that are shipped, or stored in the model file.
+
+        Raises:
+            BundleError, DataError: the stored thresholds are damaged.
+        """
         return tuple(one for one in self._network.thresholds() if one.fingerprint == self.fingerprint)
 
     def threshold(self, far: float | None = None) -> Threshold | None:

@@ -167,6 +167,8 @@ class FaceDetector:
         Returns:
             (N, 4) boxes x, y, width, height in px of the photo, square but for rounding, some reaching out of it; and
             their (N,) scores, highest first.
+        Raises:
+            UsageError: as `faces.scaling.scaled`.
         """
         level, back = scaled(photo, smallest, WINDOW)
         layout = lay_out(*level.shape[:2])
